@@ -1,0 +1,1 @@
+"""The daemon on a load balancer: one loop that reconciles, looks, decides, journals, acts and verifies."""

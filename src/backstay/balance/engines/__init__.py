@@ -1,0 +1,1 @@
+"""Engines, one vendor a module; found by the entry points `backstay.engines`."""

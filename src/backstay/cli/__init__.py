@@ -1,0 +1,1 @@
+"""Commands and their renderers. A command parses, calls its room, and emits; it decides nothing."""
