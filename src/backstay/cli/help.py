@@ -6,7 +6,7 @@ import typer
 
 from backstay.cli.output import EXIT_MEANING, Format, Output, emit
 
-help_ = typer.Typer(no_args_is_help=True, help="Help topics.")
+help_ = typer.Typer(no_args_is_help=True, add_completion=False, help="Help topics.")
 
 
 @help_.callback()

@@ -53,11 +53,9 @@ def emit(data: Any, output: Format, *, rows: Sequence[Row] | None = None, title:
         print(json.dumps(data, indent=2, default=str))
         return
     if output is Format.YAML:
-        from ruamel.yaml import YAML
+        import yaml
 
-        yaml = YAML(typ="safe", pure=True)
-        yaml.default_flow_style = False
-        yaml.dump(json.loads(json.dumps(data, default=str)), sys.stdout)
+        yaml.safe_dump(json.loads(json.dumps(data, default=str)), sys.stdout, sort_keys=False, allow_unicode=True)
         return
     table = rows if rows is not None else data
     if isinstance(table, str):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), Field(description="a DNS label")
@@ -46,28 +46,47 @@ class CommandSecret(Model):
     """Program and arguments that print the secret."""
 
 
-Secret = EnvSecret | FileSecret | CommandSecret
+def _kind_of_secret(value: Any) -> str | None:
+    """Which reference `value` is. None: a literal, or none or several of the keys at once."""
+    given = value.keys() if isinstance(value, dict) else type(value).model_fields if isinstance(value, Model) else ()
+    kinds = [kind for kind in ("env", "file", "command") if kind in given]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+Secret = Annotated[
+    Annotated[EnvSecret, Tag("env")] | Annotated[FileSecret, Tag("file")] | Annotated[CommandSecret, Tag("command")],
+    Discriminator(_kind_of_secret, custom_error_type="secret", custom_error_message="not a secret reference"),
+]
 
 
 class SoftlayerProvider(Model):
     kind: Literal["softlayer"]
     username: Secret
+    """User of the API."""
     api_key: Secret
+    """Its key."""
     endpoint_url: str | None = None
+    """Another address of the API; absent: the vendor's."""
 
 
 class HetznerProvider(Model):
     kind: Literal["hetzner"]
     token: Secret
+    """API token."""
     endpoint_url: str | None = None
+    """Another address of the API; absent: the vendor's."""
 
 
 class AwsProvider(Model):
     kind: Literal["aws"]
     region: str
+    """Region of the addresses, as AWS names it."""
     access_key_id: Secret | None = None
+    """Absent: the machine's own role."""
     secret_access_key: Secret | None = None
+    """Absent: the machine's own role."""
     endpoint_url: str | None = None
+    """Another address of the API; absent: the vendor's."""
 
 
 class CommandProvider(Model):
@@ -88,18 +107,29 @@ class Zone(Model):
 
 class Region(Model):
     provider: Name | None = None
+    """Who provides it: a name of providers."""
     zones: Annotated[dict[Name, Zone], Field(min_length=1)]
+    """Zones by name; a name is unique in the estate."""
 
 
 class Node(Model):
     zone: Name
+    """A name of some region's zones."""
     address: Address
+    """IPv4 or IPv6; no two nodes share one."""
     paths: tuple[Name, ...] = ()
     """Failure paths of the zone that this node hangs on."""
 
 
+Glob = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?\[\]!-]{1,100}$")]
+Members = Annotated[
+    Annotated[tuple[Name, ...], Tag("names")] | Annotated[Glob, Tag("glob")],
+    Discriminator(lambda value: "glob" if isinstance(value, str) else "names"),
+]
+
+
 class Cluster(Model):
-    members: tuple[Name, ...] | str
+    members: Members
     """Names of nodes, or one glob over node names ("queue*")."""
     spare: Annotated[int, Field(ge=0)] = 1
     """How many members may be out at once with the load still carried (N+1)."""
@@ -114,8 +144,11 @@ class EngineKind(StrEnum):
 
 class Tier(Model):
     engine: EngineKind
+    """What carries the traffic."""
     members: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Nodes that are load balancers; a node is in one tier at most."""
     global_ip: Name | None = None
+    """A name of global_ips."""
     listen: Literal["all", "node"] = "all"
     """Listen on every address of the machine, or on the load balancer's own only."""
 
@@ -124,10 +157,13 @@ class GlobalIp(Model):
     """An address that the provider routes to exactly one load balancer."""
 
     address: Address
+    """The address; no node's own."""
     provider: Name
+    """Who routes it: a name of providers."""
     candidates: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Load balancers that may hold the address, preferred first."""
     false_takeovers_per_year: Annotated[float, Field(gt=0, le=1000)] = 0.1
+    """How often a takeover without cause is borne; sets the patience."""
 
 
 class TlsProfile(StrEnum):
@@ -142,15 +178,20 @@ class Tls(Model):
     certificate: str
     """Path of the PEM chain, leaf first (relative: to the estate file)."""
     key: FileSecret
+    """The private key of the certificate."""
     profile: TlsProfile = TlsProfile.INTERMEDIATE
+    """Mozilla's profile: versions and ciphers."""
     hsts_max_age_s: Annotated[int, Field(ge=0)] = 63_072_000
+    """Strict-Transport-Security; 0 sends none."""
 
 
 class Route(Model):
     path: Path
     """Prefix of the request path; the longest that matches wins."""
     pool: Name
+    """Who serves it: a name of pools."""
     websocket: bool = False
+    """Let connections upgrade; the pool speaks http."""
 
 
 class Service(Model):
@@ -159,15 +200,23 @@ class Service(Model):
     tiers: tuple[Name, ...] | None = None
     """Tiers that carry it; all of them when absent."""
     hostnames: tuple[Hostname, ...] = ()
+    """Hosts of an HTTP service; requests for others never reach a backend."""
     http_port: Port = 80
+    """Port of HTTP."""
     https_port: Port = 443
+    """Port of HTTPS; needs tls."""
     tls: Tls | None = None
+    """Absent: HTTP only."""
     redirect_http: bool = True
     """With `tls`: send HTTP on to HTTPS (308). Without: ignored."""
     header_limit_kb: Annotated[int, Field(ge=1, le=64)] = 16
+    """Request headers; beyond it a 431."""
     body_limit_mb: Annotated[int, Field(ge=1, le=10_240)] = 100
+    """Request body."""
     routes: tuple[Route, ...] = ()
+    """Which pool serves which path of an HTTP service."""
     tcp_port: Port | None = None
+    """Port of a TCP service."""
     pool: Name | None = None
     """Pool of a TCP service."""
 
@@ -192,64 +241,95 @@ class Check(Model):
     port: Port | None = None
     """The health port (HAport); absent: the serving port."""
     interval_s: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
+    """Between two checks of one backend."""
     timeout_s: Annotated[float, Field(ge=0.05, le=60)] = 2.0
+    """No answer by then is a failure."""
     rise: Annotated[int, Field(ge=1, le=100)] = 2
+    """Successes in a row that bring a backend back."""
     fall: Annotated[int, Field(ge=1, le=100)] = 2
+    """Failures in a row that take it out."""
 
 
 class Rescale(Model):
     every_s: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """Between two steps of the rescaler."""
 
 
 class Fastcgi(Model):
     document_root: Path
+    """Folder of the scripts on the backend."""
     index: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$")] = "index.php"
+    """Script of a path that ends in /."""
 
 
 class Pool(Model):
     cluster: Name
+    """Whose members are the backends: a name of clusters."""
     port: Port
+    """The serving port."""
     protocol: Protocol = Protocol.HTTP
+    """What the backends speak."""
     balance: Balance = Balance.LEAST_TIME
+    """How the engine chooses a backend."""
     check: Check | None = None
+    """Absent: backends are not checked; {}: a TCP connect."""
     rescale: Rescale | None = None
+    """Absent: shares stay equal."""
     slow_start_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    """How long a backend that comes back takes to its full share."""
     connect_timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """To a backend."""
     response_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Between two reads from a backend."""
     fastcgi: Fastcgi | None = None
+    """For protocol fastcgi, and needed there."""
 
 
 class Pagerduty(Model):
     routing_key: Secret
+    """Integration key of the service."""
     endpoint_url: str | None = None
+    """Another address of the Events API; absent: the vendor's."""
 
 
 class Webhook(Model):
     url: Secret
+    """A secret: who knows it can write there."""
 
 
 class Smtp(Model):
     host: str
+    """Mail server."""
     port: Port = 25
+    """Its port."""
     sender: str
+    """From."""
     recipients: Annotated[tuple[str, ...], Field(min_length=1)]
+    """To."""
 
 
 class Notify(Model):
     pagerduty: Pagerduty | None = None
+    """Events API v2."""
     alertmanager: Webhook | None = None
+    """Its API."""
     slack: Webhook | None = None
+    """A Slack-style webhook."""
     smtp: Smtp | None = None
+    """E-mail."""
 
 
 class Agents(Model):
     """How the agents on the load balancers are reached from elsewhere."""
 
     port: Port = 8404
+    """HTTPS port of the control API."""
     token: Secret | None = None
     """Bearer token of the control API over HTTPS; absent: the unix socket only."""
     certificate: str | None = None
+    """PEM chain; needed by token."""
     key: FileSecret | None = None
+    """Its private key; needed by token."""
     ca: str | None = None
     """PEM of the authority that signed the agents' certificates."""
 
@@ -269,14 +349,26 @@ class Estate(Model):
     """What is declared: the whole estate file."""
 
     estate: Name
+    """Name of the estate."""
     providers: dict[Name, Provider] = {}
+    """Who routes the global IPs."""
     regions: Annotated[dict[Name, Region], Field(min_length=1)]
+    """Regions with their zones: what fails as one."""
     nodes: Annotated[dict[Name, Node], Field(min_length=1)]
+    """Every machine."""
     clusters: dict[Name, Cluster] = {}
+    """Nodes that do the same work."""
     tiers: dict[Name, Tier] = {}
+    """Load balancers."""
     global_ips: dict[Name, GlobalIp] = {}
+    """Addresses that a provider routes to exactly one load balancer."""
     services: dict[Name, Service] = {}
+    """What users reach."""
     pools: dict[Name, Pool] = {}
+    """Who serves."""
     agents: Agents = Agents()
+    """Reaching the agents from other machines: port, token, certificates."""
     notify: Notify = Notify()
+    """Who is told."""
     promises: dict[FailureLevel, Downtime] = {}
+    """Failure level to the downtime promised for it: none, or a number and s, m, h or d."""

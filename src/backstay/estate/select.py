@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Iterable
+from fnmatch import translate
 
 from backstay.estate.model import Estate, Service, Tier
 
@@ -10,9 +12,13 @@ from backstay.estate.model import Estate, Service, Tier
 def members(estate: Estate, cluster: str) -> tuple[str, ...]:
     """Node names of `cluster`, in the order of the file; a glob is expanded. Empty when the glob matches none."""
     declared = estate.clusters[cluster].members
-    if isinstance(declared, str):
-        return tuple(name for name in estate.nodes if fnmatchcase(name, declared))
-    return declared
+    return matching(declared, estate.nodes) if isinstance(declared, str) else declared
+
+
+def matching(glob: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names that a glob matches, in their order. Linear in the names: an estate has 500 globs over 2,000 nodes."""
+    match = re.compile(translate(glob)).match
+    return tuple(name for name in names if match(name))
 
 
 def tier_of(estate: Estate, lb: str) -> tuple[str, Tier] | None:
