@@ -45,3 +45,58 @@ class Change:
     created_at: datetime  # UTC
     deadline: Deadline | None = None  # None: until undone
     forced: bool = False  # a guard's refusal was overridden
+
+
+class EndedBy(StrEnum):
+    UNDONE = "undone"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A change that is no longer in force, and why."""
+
+    change: Change
+    by: EndedBy
+    at: datetime  # UTC
+    actor: str  # who undid it; "expiry" when nobody did
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What all changes in force do together to one node in one pool."""
+
+    draining: bool = False
+    quiet: bool = False  # under maintenance: its health events are not told
+    factor: float = 1.0  # on its share
+    changes: tuple[str, ...] = ()  # ids, oldest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendLoad:
+    """How much one backend carries. None: not known."""
+
+    in_flight: float | None = None  # mean number of requests at one moment, over the last minute or so
+    utilisation: float | None = None  # 0.0..1.0 of what it can carry
+    error_ratio: float | None = None  # 0.0..1.0 of its requests
+
+
+class ChangeError(Exception):
+    """A change that could not be made: what, where, what next."""
+
+
+class ChangeInvalid(ChangeError):
+    """The request itself is wrong (bad input); the same request will never do."""
+
+
+class ChangeUnknown(ChangeError):
+    """No change with that id."""
+
+
+class BookFull(ChangeError):
+    """Too many changes in force."""
+
+
+class BookNotSaved(ChangeError):
+    """The book could not be made durable, so the change is not in force."""
