@@ -13,10 +13,43 @@ SHARE_FLOOR = 0.05  # of a full share; a floored backend is still measured by ca
 SHARE_CAP = 3.0
 
 
+Key = tuple[str, str]  # pool, node: one backend
+
+
 class BackendState(StrEnum):
     ACTIVE = "active"
     DRAINING = "draining"  # no new requests; what is in flight finishes
     DOWN = "down"  # no requests: its check fails, or its live traffic does
+
+
+class HealthState(StrEnum):
+    UNCHECKED = "unchecked"  # since the start; not served until its first check, unless nothing else is there
+    UP = "up"
+    DOWN = "down"  # its checks fail
+    EJECTED = "ejected"  # its check says ready, and its live traffic fails
+    PROBATION = "probation"  # after an ejection: a canary's share until its live traffic is good
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What the checks, the backend's own words and its live traffic say of one backend."""
+
+    state: HealthState
+    reason: str = ""  # for people
+    draining: bool = False  # the backend said `drain`, `maint` or `stopped`
+    factor: float = 1.0  # the backend's own word ("50%"), or a canary's share during probation
+
+    @property
+    def serving(self) -> bool:
+        return self.state in (HealthState.UP, HealthState.PROBATION)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What the rescaler gives one backend, and why."""
+
+    share: float = 1.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +121,7 @@ class Desired:
     listen: tuple[str, ...]  # addresses to bind; ("*",) for all
     services: tuple[HttpService | TcpService, ...]
     pools: tuple[DesiredPool, ...]
-    revision: str  # hash over everything above
+    revision: str  # hash over everything above, but for the backends' `reason`: words alter no engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
