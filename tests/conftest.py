@@ -1,9 +1,13 @@
-"""Fixtures for everybody. `postgres_url`: a real PostgreSQL, started once a session, with a fresh database a test."""
+"""Fixtures for everybody. `postgres_url`: a real PostgreSQL, started once a session, with a fresh database a test.
+
+With BACKSTAY_TEST_ALL=1 (CI) a skipped test fails: a machine that has everything leaves nothing out in silence.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,27 @@ import pytest
 from real_postgres import NoPostgres, RealPostgres
 
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases of a suite that one adapter has no such thing for: they are no skips, they do not exist."""
+    gone = [item for item in items if any(_is_not_for(item, mark.args[0]) for mark in item.iter_markers("not_for"))]
+    left_out = set(gone)
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=gone)
+
+
+def _is_not_for(item: pytest.Item, adapter: str) -> bool:
+    return isinstance(item, pytest.Function) and adapter in item.callspec.id.split("-")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("BACKSTAY_TEST_ALL") == "1" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and BACKSTAY_TEST_ALL=1 allows no skips: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

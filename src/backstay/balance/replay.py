@@ -19,6 +19,29 @@ from backstay.balance.signal import Parameters
 from backstay.balance.window import Collector
 
 LINES_LIMIT = 5_000_000
+# What a replay may try; every other number is 0 to 1,000,000. Outside, the arithmetic has no meaning.
+BOUNDS = {
+    "gain": (0.0, 10.0),
+    "gain_min": (0.0, 10.0),
+    "confidence_samples": (1.0, 1e6),
+    "rise": (0.0, 5.0),
+    "fall": (-5.0, 0.0),
+    "pull": (0.0, 1.0),
+    "own": (0.0, 1.0),
+    "own_limit": (1.0, 100.0),
+    "error_cost_s": (0.001, 3_600.0),
+    "prior_samples": (1.0, 1e6),
+    "elevated": (0.0, 1.0),
+    "trim": (0.0, 0.49),
+    "memory": (0.0, 0.99),
+    "samples_min": (1, 1e6),
+    "unloaded_quantile": (0.01, 0.99),
+    "unloaded_samples": (1, 1e6),
+    "unloaded_young": (1, 1e6),
+    "unloaded_fall": (0.0, 1.0),
+    "unloaded_rise": (0.0, 1.0),
+    "worse_samples": (1, 1e6),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +63,9 @@ def parameters(settings: Iterable[str]) -> Parameters:
             values[name] = int(text) if known[name].type == "int" else float(text)
         except ValueError:
             raise ValueError(f"{word!r}: {text!r} is no number") from None
+        low, high = BOUNDS.get(name, (0.0, 1e6))
+        if not low <= values[name] <= high:  # NaN is in no bounds
+            raise ValueError(f"{word!r}: {name} is {low:g} to {high:g}")
     return replace(Parameters(), **values)
 
 

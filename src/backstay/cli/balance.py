@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -200,9 +198,6 @@ def replay_log(
         known = parameters(parameter or ())
     except ValueError as error:
         fail(f"--parameter: {error}", Exit.USAGE)
-    for key, number in asdict(known).items():
-        if not math.isfinite(number):
-            fail(f"--parameter: {key} is not finite. Give a number.", Exit.USAGE)
     try:
         report = replay_report(log, known, sys.stdin, pool=name, every_s=every_s, last=last)
     except NoLog as error:

@@ -47,8 +47,8 @@ def replay_report(
         raise NoLog(f"{path}: not readable: {error.strerror}. Name a log.") from None
     except (BadRecord, RecursionError) as error:
         raise NoLog(f"{path}: {error}. The agent writes one step a line.") from None
-    except (ArithmeticError, ValueError) as error:  # of numbers that no rescaler can work with
-        raise NoLog(f"{path}: these numbers lead nowhere ({error}). Look at --parameter.") from None
+    except (ArithmeticError, ValueError) as error:  # of numbers in the log that no rescaler wrote
+        raise NoLog(f"{path}: these numbers lead nowhere ({error}). Is the log whole?") from None
     notes = [f"{sum(garbage)} lines are no lines of an access log of ours."] if sum(garbage) else []
     if not found:
         of_pool = f" of the pool {pool}" if pool else ""

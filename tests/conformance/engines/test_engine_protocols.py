@@ -121,8 +121,6 @@ async def test_a_tcp_session_goes_to_another_backend_where_one_refuses(site: Sit
 
 
 async def test_a_fastcgi_backend_gets_its_script_and_our_headers(site: Site) -> None:
-    if not site.capabilities.fastcgi:
-        pytest.skip("no FastCGI in this engine")
     async with _stream_backend(fastcgi_says_its_parameters) as backend:
         fastcgi = Fastcgi(document_root="/srv/app", index="index.php")
         pool = _one("php", backend.port, Protocol.FASTCGI, fastcgi)
@@ -145,8 +143,6 @@ async def test_a_real_php_fpm_answers(site: Site, tmp_path: Path) -> None:
     program = next(iter(sorted(Path("/usr/sbin").glob("php-fpm*"))), None)
     if program is None:
         pytest.skip("no php-fpm on this machine")
-    if not site.capabilities.fastcgi:
-        pytest.skip("no FastCGI in this engine")
     port = free_port()
     root = tmp_path / "www"
     (root / "php").mkdir(parents=True)
@@ -171,9 +167,8 @@ async def test_a_real_php_fpm_answers(site: Site, tmp_path: Path) -> None:
         process.wait()
 
 
+@pytest.mark.not_for("haproxy", "speaks no uWSGI; validate refuses such a pool")
 async def test_a_uwsgi_backend_gets_its_variables_and_our_headers(site: Site) -> None:
-    if not site.capabilities.uwsgi:
-        pytest.skip("no uWSGI in this engine")
     async with _stream_backend(uwsgi_says_its_variables) as backend:
         await site.apply(add_pool(site.desired, _one("py", backend.port, Protocol.UWSGI), path="/py"))
         answer = await site.get("/py/users?x=1", headers={"X-Backstay-LB": "evil"})
@@ -184,12 +179,11 @@ async def test_a_uwsgi_backend_gets_its_variables_and_our_headers(site: Site) ->
         assert told["HTTP_X_BACKSTAY_LB"] == LB
 
 
+@pytest.mark.not_for("haproxy", "speaks no uWSGI; validate refuses such a pool")
 async def test_a_real_uwsgi_server_answers(site: Site, tmp_path: Path) -> None:
     program = shutil.which("uwsgi_python3")
     if program is None:
         pytest.skip("no uwsgi_python3 on this machine")
-    if not site.capabilities.uwsgi:
-        pytest.skip("no uWSGI in this engine")
     port = free_port()
     (tmp_path / "app.py").write_text(
         "def application(environ, start):\n"

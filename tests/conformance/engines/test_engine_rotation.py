@@ -110,10 +110,9 @@ async def test_requests_in_flight_and_clients_are_counted(site: Site) -> None:
     await eventually(site.engine.observe, lambda seen: all(one.in_flight == 0 for one in seen.backends))
 
 
+@pytest.mark.not_for("nginx", "has no active checks: the agent checks, and renders the backend down")
 async def test_the_health_port_decides_and_the_serving_port_goes_on(site: Site) -> None:
     """A backend whose health port says no while it still serves leaves the rotation (HAport)."""
-    if not site.capabilities.active_checks:
-        pytest.skip("this engine has no active checks: the agent checks, and renders the backend down")
     # One health port for the pool, so each backend needs an address of its own.
     port, health_port = free_port(), free_port()
     first = site.desired.pools[0].backends[0].address.rsplit(".", 1)[0]

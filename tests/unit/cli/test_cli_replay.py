@@ -117,8 +117,8 @@ def test_lines_of_another_shape_are_counted(tmp_path: Path) -> None:
         (("-", "--pool", "none"), 1, "no step of the pool none"),
         (("-", "--parameter", "gian=1"), 2, "no NAME=NUMBER of the rescaler"),
         (("-", "--parameter", "gain=fast"), 2, "no number"),
-        (("-", "--parameter", "gain=nan"), 2, "gain is not finite"),
-        (("-", "--parameter", "trim=5"), 1, "these numbers lead nowhere"),
+        (("-", "--parameter", "gain=nan"), 2, "gain is 0 to 10"),
+        (("-", "--parameter", "trim=5"), 2, "trim is 0 to 0.49"),
         (("-", "--every-s", "0"), 2, "greater than or equal to 1"),
     ],
 )
