@@ -99,6 +99,11 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
 
+def _without_json(argv: Sequence[str]) -> list[str]:
+    """The arguments that bear on the figures: where somebody keeps a copy does not."""
+    return [word for at, word in enumerate(argv) if "--json" not in (word, argv[at - 1] if at else "")]
+
+
 class Bench:
     """One bench: its cases, its options (`args`, `short`), and what it found (`result`)."""
 
@@ -128,7 +133,7 @@ class Bench:
         self.short: bool = self.args.short
         self.result = Result(
             bench=name,
-            command=shlex.join(["./run", "bench", name, *argv]),
+            command=shlex.join(["./run", "bench", name, *_without_json(argv)]),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             short=self.short,
             machine=machine(),
