@@ -1,1 +1,13 @@
-"""The daemon on a load balancer: one loop that reconciles, looks, decides, journals, acts and verifies."""
+"""The daemon on a load balancer: loops that reconcile, look, decide, journal, act and verify.
+
+    __main__.py   the process; lean.py keeps it small
+    start.py      disk -> World: estate, engine, journal, changes
+    shell.py      World -> loops, control API, signals; read this first
+    world.py      what the loops share; record.py its pen
+    loops/        one matter a module
+    control/      the API: routes, views, metrics
+    host/         certificates, the estate in force, checkpoint, systemd, logs
+    client.py     how commands and peers speak to an agent; wire.py the JSON, paths.py the files
+
+Others use `client.clients_for` and the types of `wire`.
+"""

@@ -268,7 +268,11 @@ def demo(
             say("The lab stays up. Ctrl-C ends it.")
 
     options = build.Options(
-        source=_example(), root=labs_root(root), name=name or "demo", fabric=fabric, service_ms=SERVICE_MS
+        source=_example(),
+        root=labs_root(root),
+        name=name or "demo",
+        fabric=fabric,
+        service_ms=SERVICE_MS,
     )
     tempo = Tempo(rate=rate, watch_s=watch_s)
     shown = _run(demo(options, chapter or [], tempo, say, then=verdict, stay=not once))

@@ -115,11 +115,12 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def actor() -> str:
-    """Who is asking: the user behind sudo, else the user of this process by name, else by number."""
+    """Who is asking: SUDO_USER, else USER, else the user of this process by name, else by number."""
     import pwd
 
-    if os.environ.get("SUDO_USER"):
-        return os.environ["SUDO_USER"]
+    named = os.environ.get("SUDO_USER") or os.environ.get("USER")
+    if named:
+        return named
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

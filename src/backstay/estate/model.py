@@ -97,7 +97,19 @@ class CommandProvider(Model):
     """Routes the address to a load balancer."""
 
 
-Provider = Annotated[SoftlayerProvider | HetznerProvider | AwsProvider | CommandProvider, Field(discriminator="kind")]
+class PluginProvider(Model):
+    kind: Literal["plugin"]
+    plugin: Name
+    """Name of the entry point in `backstay.providers` that somebody else's package brings."""
+    settings: dict[str, str] = {}
+    """What the package wants to know; its own page says what."""
+    secrets: dict[str, Secret] = {}
+    """The secrets that it wants."""
+
+
+Provider = Annotated[
+    SoftlayerProvider | HetznerProvider | AwsProvider | CommandProvider | PluginProvider, Field(discriminator="kind")
+]
 
 
 class Zone(Model):
@@ -164,6 +176,8 @@ class GlobalIp(Model):
     """Load balancers that may hold the address, preferred first."""
     false_takeovers_per_year: Annotated[float, Field(gt=0, le=1000)] = 0.1
     """How often a takeover without cause is borne; sets the patience."""
+    handover: bool = False
+    """Planned moves cut nobody off: the new holder passes on what belongs to connections of the old one (nftables)."""
 
 
 class TlsProfile(StrEnum):
@@ -179,6 +193,8 @@ class Tls(Model):
     """Path of the PEM chain, leaf first (relative: to the estate file)."""
     key: FileSecret
     """The private key of the certificate."""
+    ca: str | None = None
+    """PEM of the authority that signed it, for the probes of failover; absent: the system's authorities."""
     profile: TlsProfile = TlsProfile.INTERMEDIATE
     """Mozilla's profile: versions and ciphers."""
     hsts_max_age_s: Annotated[int, Field(ge=0)] = 63_072_000

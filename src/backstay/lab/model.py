@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+WITNESS = "witness"  # the host on the internet side; no node of an estate may have its name
+INTERNET = "internet"  # its zone
+
+
+class FabricKind(StrEnum):
+    NAMESPACES = "namespaces"  # as root
+    USERNS = "userns"  # the same, inside a user namespace
+    LOOPBACK = "loopback"  # 127.x addresses and processes, nothing else
+
 
 class FaultKind(StrEnum):
     CRASH = "crash"  # the host's processes are killed
@@ -12,6 +21,8 @@ class FaultKind(StrEnum):
     ISOLATE = "isolate"  # its link is down
     LOSS = "loss"  # a share of its packets is dropped
     SLOW = "slow"  # its answers take longer
+    UNHEALTHY = "unhealthy"  # its health port says no while it still serves
+    FAILING = "failing"  # it answers 500 at once while its health port still says yes
     ZONE_DOWN = "zone-down"
     PATH_DOWN = "path-down"
 
@@ -23,6 +34,71 @@ class Host:
     name: str
     zone: str
     address: str  # in this fabric: the estate's own in `namespaces`, a 127.x in `loopback`
+    paths: tuple[str, ...] = ()  # failure paths that it hangs on
+    holds: tuple[str, ...] = ()  # global IPs (names) for which it is a candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """How a user reaches the first HTTP service behind a global IP."""
+
+    hostname: str
+    port: int
+    tls: bool
+    websocket_path: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabIp:
+    """A global IP in this lab."""
+
+    name: str
+    address: str
+    candidates: tuple[str, ...]  # hosts, preferred first: the first holds it when the lab comes up
+    ports: tuple[int, ...]  # TCP ports of the services behind it
+    front: Front | None = None  # None: no HTTP service is behind it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebServer:
+    """A demo server on a host: every port it serves, and its health ports."""
+
+    host: str
+    serve: tuple[int, ...]
+    health: tuple[int, ...]  # empty: the health path answers on the serving port
+    health_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A port on the machine's own 127.0.0.1 that leads into the lab."""
+
+    name: str  # the global IP
+    port: int  # on 127.0.0.1
+    hostname: str  # that the service answers to
+    tls: bool
+    address: str  # inside
+    inside_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What a fabric shall build and what runs on it."""
+
+    estate: str
+    hosts: tuple[Host, ...]
+    ips: tuple[LabIp, ...]
+    load_balancers: tuple[str, ...]
+    web: tuple[WebServer, ...]
+    queue: tuple[str, ...]  # hosts in a cluster that serves in no pool
+    unserved: tuple[str, ...] = ()  # pools that the lab has no demo server for, each with its reason
+
+    def host(self, name: str) -> Host:
+        """The host called `name`. Raises KeyError."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +108,7 @@ class Spawned:
     pid: int
     start_time_ticks: int  # field 22 of /proc/PID/stat: a reused pid is not ours
     log_file: str
+
+
+class LabError(Exception):
+    """What the lab cannot do: what, where, what next. The message is for people."""

@@ -32,7 +32,8 @@ class Target:
     address: str
     port: int | None = None  # None for ICMP
     path: str = "/"
-    host: str | None = None  # Host header and SNI; None: the address
+    host: str | None = None  # Host header, and SNI unless `server_name` says otherwise; None: the address
+    server_name: str | None = None  # SNI, and the name that the certificate must be for; None: `host`
     ca_file: str | None = None  # HTTPS: authority to trust; None: the system's
     verify: bool = True
     expect_status: tuple[int, int] = (200, 399)  # inclusive

@@ -70,7 +70,7 @@ async def _exchange(target: Target, context: ssl.SSLContext | None, progress: Pr
         target.address,
         _port(target),
         ssl=context,
-        server_hostname=(target.host or target.address) if context else None,
+        server_hostname=(target.server_name or target.host or target.address) if context else None,
         local_addr=(target.source, 0) if target.source else None,
     )
     try:
@@ -156,7 +156,7 @@ def _fault(target: Target) -> str | None:
 
 async def _refused_certificate(target: Target, error: ssl.SSLCertVerificationError, progress: Progress) -> Verdict:
     """The verdict is known at once; dates and names need a second look, within what is left of the time."""
-    name = target.host or target.address
+    name = target.server_name or target.host or target.address
     progress.verdict = Verdict(outcome=Outcome.BAD_CERTIFICATE, detail=certificate.describe(error, name, None))
     progress.judged_at = asyncio.get_running_loop().time()
     try:

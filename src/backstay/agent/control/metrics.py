@@ -1,0 +1,157 @@
+"""What the agent knows, for Prometheus; and whether it is healthy. Read at the moment of the scrape, kept nowhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from backstay import __version__
+from backstay.agent.control.views import Views
+from backstay.agent.loops.supervise import Loop
+from backstay.agent.wire import StatusView
+from backstay.agent.world import World
+from backstay.balance.model import BackendState
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+
+class Metrics(Collector):
+    def __init__(
+        self,
+        world: World,
+        views: Views,
+        loops: Sequence[Loop],
+        probes: Mapping[str, int],
+        requests: Mapping[tuple[str, str, bool], int],
+    ) -> None:
+        """`probes`: by outcome; `requests`: by pool, backend, and whether they failed. Both since the start."""
+        self._world = world
+        self._views = views
+        self._loops = loops
+        self._probes = probes
+        self._requests = requests
+        self._started_s = time.monotonic()
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)
+
+    def faults(self) -> list[str]:
+        """Why the agent is not healthy; empty when it is."""
+        now_s = time.monotonic()
+        faults = [
+            f"the loop {loop.name} does not turn{': ' if loop.error else ''}{loop.error}"
+            for loop in self._loops
+            if loop.late(now_s, self._started_s)
+        ]
+        if not self._world.running.up:
+            faults.append(f"the engine is not up{': ' if self._world.running.error else ''}{self._world.running.error}")
+        return faults
+
+    def collect(self) -> Iterable[Metric]:
+        status = self._views.status()
+        yield from self._agent(status)
+        yield from self._engine(status)
+        yield from self._backends()
+        yield from self._rest(status)
+
+    def _agent(self, status: StatusView) -> Iterable[Metric]:
+        labels = ["lb", "tier", "estate", "version"]
+        values = [status["lb"], status["tier"], status["estate"], __version__]
+        yield _gauge("backstay_agent_info", "The agent; always 1.", labels, [(values, 1.0)])
+        started = self._world.started_at.timestamp()
+        yield _one("backstay_agent_start_time_seconds", "When the agent started, since the epoch.", started)
+        resident = self._world.resident_bytes()
+        yield _one("backstay_agent_resident_memory_bytes", "Resident memory of the agent.", resident)
+        yield _one("backstay_agent_warnings", "Things that need a person (see status).", len(status["warnings"]))
+        turns, failed = [([loop.name], float(loop.turns)) for loop in self._loops], []
+        failed = [([loop.name], float(loop.failed)) for loop in self._loops]
+        yield _counter("backstay_agent_loop_turns", "Turns that a loop of the agent took.", ["loop"], turns)
+        yield _counter("backstay_agent_loop_failures", "Turns of a loop that failed or hung.", ["loop"], failed)
+
+    def _engine(self, status: StatusView) -> Iterable[Metric]:
+        engine, running = status["engine"], self._world.running
+        labels, values = ["engine", "version", "origin"], [engine["kind"], engine["version"], engine["origin"]]
+        yield _gauge("backstay_engine_info", "The engine's binary; always 1.", labels, [(values, 1.0)])
+        yield _one("backstay_engine_up", "1 when the engine runs and answers.", engine["running"])
+        yield _one("backstay_engine_in_sync", "1 when what runs is what is desired.", status["in_sync"])
+        if engine["client_connections"] is not None:
+            connections = engine["client_connections"]
+            yield _one("backstay_engine_client_connections", "Client connections at this moment.", connections)
+        applies = [([how], float(count)) for how, count in sorted(running.applies.items())]
+        text = "Applies of a configuration: nothing, runtime, reload, start or failed."
+        yield _counter("backstay_engine_applies", text, ["how"], applies)
+        text = "Times that a dead engine was brought back."
+        yield _counter("backstay_engine_restarts", text, [], [([], float(running.restarts))])
+        yield _one(
+            "backstay_engine_last_apply_success", "0 when the last apply was refused or failed.", not running.error
+        )
+        if running.at is not None:
+            text = "When a configuration was applied last, since the epoch."
+            yield _one("backstay_engine_last_apply_timestamp_seconds", text, running.at.timestamp())
+
+    def _backends(self) -> Iterable[Metric]:
+        labels = ["pool", "backend"]
+        members = [(pool["pool"], member) for pool in self._views.pools() for member in pool["members"]]
+        states = [
+            ([pool, member["backend"], state.value], float(member["state"] == state.value))
+            for pool, member in members
+            for state in BackendState
+        ]
+        yield _gauge("backstay_backend_state", "1 for the state that a backend is in.", [*labels, "state"], states)
+        shares = [([pool, member["backend"]], member["share"]) for pool, member in members]
+        yield _gauge("backstay_backend_share", "Share of the traffic; 1 is a full share.", labels, shares)
+        healthy = [([pool, m["backend"]], float(m["health"] in ("up", "probation"))) for pool, m in members]
+        yield _gauge("backstay_backend_healthy", "1 when its checks and its live traffic are good.", labels, healthy)
+        flying = [([pool, m["backend"]], float(m["in_flight"])) for pool, m in members if m["in_flight"] is not None]
+        yield _gauge("backstay_backend_in_flight_requests", "Requests (TCP: connections) in flight.", labels, flying)
+        requests = [
+            ([pool, backend, "error" if error else "success"], float(count))
+            for (pool, backend, error), count in sorted(self._requests.items())
+        ]
+        text = "Requests that ended on a backend, tries counted one by one."
+        yield _counter("backstay_backend_requests", text, [*labels, "outcome"], requests)
+
+    def _rest(self, status: StatusView) -> Iterable[Metric]:
+        probes = [([outcome], float(count)) for outcome, count in sorted(self._probes.items())]
+        yield _counter("backstay_probes", "Health probes by outcome.", ["outcome"], probes)
+        yield _one("backstay_changes_in_force", "Transient changes in force.", status["changes"])
+        yield _one("backstay_spool_events", "Events that nobody has collected yet.", status["events_waiting"])
+        text = "1 when events reach the disk; 0: they are held in memory."
+        yield _one("backstay_spool_durable", text, not self._world.record.fault)
+        ends = [
+            ([service], pair.not_after.timestamp())
+            for service, pair in sorted(self._world.certificates.pairs.items())
+            if pair.not_after is not None
+        ]
+        text = "When the certificate in use ends, since the epoch."
+        yield _gauge("backstay_certificate_not_after_timestamp_seconds", text, ["service"], ends)
+
+
+Samples = Sequence[tuple[Sequence[str], float]]  # values of the labels, value
+
+
+def _one(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
+    """`name` without `_total`, which the format adds."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family

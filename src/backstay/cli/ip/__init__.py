@@ -1,0 +1,11 @@
+"""`backstay ip`: global IPs, as their candidates know them.
+
+commands   what is typed
+standing   list, show, history: what the candidates say, as reports
+evidence   explain: the evidence as a table, and as a small plot
+moving     move, rearm, freeze: what people ask of them
+"""
+
+from backstay.cli.ip.commands import ip
+
+__all__ = ["ip"]

@@ -1,0 +1,129 @@
+"""`backstay ip list | show | explain | history | move | rearm | freeze`: what is typed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backstay.cli.options import DEFAULT_ESTATE, EstateOption, ReasonOption, YesOption, load_or_fail
+from backstay.cli.output import Exit, Format, Output, actor, confirm, fail
+from backstay.cli.report import tell
+
+if TYPE_CHECKING:
+    from backstay.estate import Loaded
+
+ip = typer.Typer(no_args_is_help=True, help="Global IPs: who holds them, and why; move, rearm, freeze.")
+
+IpArgument = Annotated[str, typer.Argument(metavar="NAME", help="The global IP, as the estate names it.")]
+LbArgument = Annotated[str, typer.Argument(metavar="LB", help="The load balancer, one of its candidates.")]
+LIMIT = 50
+
+
+@ip.command("list")
+def list_ips(estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE) -> None:
+    """Every global IP, its holder by the provider's word, and what each candidate is to it."""
+    from backstay.cli.ip.standing import list_report
+
+    tell(asyncio.run(list_report(load_or_fail(estate))), output)
+
+
+@ip.command()
+def show(name: IpArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE) -> None:
+    """One global IP, a row a candidate."""
+    from backstay.cli.ip.standing import show_report
+
+    tell(asyncio.run(show_report(_loaded(estate, name), name)), output)
+
+
+@ip.command()
+def explain(
+    name: IpArgument,
+    lb: Annotated[str | None, typer.Option("--lb", metavar="NAME", help="Whose view. Default: all of them.")] = None,
+    estate: EstateOption = DEFAULT_ESTATE,
+    output: Output = Format.TABLE,
+) -> None:
+    """Why each candidate does, or does not, hold the others for dead: its probes, the evidence, a small plot."""
+    from backstay.cli.ip.evidence import explain_report
+
+    tell(asyncio.run(explain_report(_loaded(estate, name, lb), name, lb)), output)
+
+
+@ip.command()
+def history(
+    name: IpArgument,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many events, the newest.")] = LIMIT,
+    estate: EstateOption = DEFAULT_ESTATE,
+    output: Output = Format.TABLE,
+) -> None:
+    """What happened to it, told by all candidates together, oldest first."""
+    from backstay.cli.ip.standing import history_report
+
+    tell(asyncio.run(history_report(_loaded(estate, name), name, limit)), output)
+
+
+@ip.command()
+def move(
+    name: IpArgument,
+    to: Annotated[str, typer.Option("--to", metavar="LB", help="Where to, one of its candidates.")],
+    reason: ReasonOption,
+    yes: YesOption = False,
+    estate: EstateOption = DEFAULT_ESTATE,
+    output: Output = Format.TABLE,
+) -> None:
+    """Move it as planned: the target is checked first, and nobody is quarantined."""
+    from backstay.cli.ip.moving import move_report
+
+    loaded = _loaded(estate, name, to)
+    confirm(f"Move {name} to {to}?", yes=yes)
+    tell(asyncio.run(move_report(loaded, name, to, actor(), reason)), output)
+
+
+@ip.command()
+def rearm(
+    name: IpArgument,
+    lb: LbArgument,
+    reason: ReasonOption,
+    estate: EstateOption = DEFAULT_ESTATE,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say that a person has looked: the candidate may take it over again."""
+    from backstay.cli.ip.moving import rearm_report
+
+    tell(asyncio.run(rearm_report(_loaded(estate, name, lb), name, lb, actor(), reason)), output)
+
+
+@ip.command()
+def freeze(
+    name: IpArgument,
+    reason: ReasonOption,
+    duration: Annotated[str | None, typer.Option("--for", metavar="DURATION", help="How long: 30m, 2h, 1d.")] = None,
+    end: Annotated[bool, typer.Option("--end", help="End a freeze.")] = False,
+    estate: EstateOption = DEFAULT_ESTATE,
+    output: Output = Format.TABLE,
+) -> None:
+    """No automatic takeover for a while, as for maintenance of the network."""
+    from backstay.change import ChangeInvalid
+    from backstay.change.durations import parse_duration
+    from backstay.cli.ip.moving import freeze_report
+
+    if (duration is None) is not end:
+        fail("Say how long (--for 1h), or end a freeze (--end).", Exit.USAGE)
+    try:
+        for_s = parse_duration(duration) if duration is not None else 0
+    except ChangeInvalid as error:
+        fail(str(error), Exit.USAGE)
+    tell(asyncio.run(freeze_report(_loaded(estate, name), name, float(for_s), actor(), reason)), output)
+
+
+def _loaded(estate: Path, name: str, lb: str | None = None) -> Loaded:
+    """The estate, when it has the address, and `lb` among its candidates. Ends the command otherwise."""
+    loaded = load_or_fail(estate)
+    ips = loaded.estate.global_ips
+    if name not in ips:
+        fail(f'"{name}" is no global IP of {estate}. There are: {", ".join(ips) or "none"}.', Exit.USAGE)
+    if lb is not None and lb not in ips[name].candidates:
+        fail(f"{lb} is no candidate for {name}. Candidates: {', '.join(ips[name].candidates)}.", Exit.USAGE)
+    return loaded

@@ -1,0 +1,1 @@
+"""What to build and what a fault is made of. Pure."""

@@ -1,0 +1,278 @@
+"""One candidate, one address: what the shell does with decisions, on a provider and a prober of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backstay.change import ClockReading
+from backstay.failover.keep import Keep
+from backstay.failover.model import Reason, State, Stay
+from backstay.failover.ports import Assigned, Owner, OwnerChanged, ProviderUnreachable, SeenThrough, Standing
+from backstay.failover.shell import Declared, Hands, MoveRefused, Warden
+from backstay.failover.watch import Watcher
+from backstay.look.model import Observation, Outcome, ProbeKind, Target
+from backstay.notify.model import Page
+
+ADDRESS = "203.0.113.10"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KINDS = (ProbeKind.ICMP, ProbeKind.HTTP, ProbeKind.HTTPS)
+
+
+@dataclass
+class Provider:
+    owner_now: str | None = "lb1"
+    down: bool = False
+    cut: bool = False  # the next assign is done, and not answered
+    assigns: list[str] = field(default_factory=list)
+
+    async def owner(self, address: str, *, timeout_s: float) -> Owner:
+        if self.down:
+            raise ProviderUnreachable("no answer")
+        return Owner(holder=self.owner_now, moving=False)
+
+    async def assign(self, address: str, target: str, *, expect: str | None, timeout_s: float) -> Assigned:
+        if self.down:
+            raise ProviderUnreachable("no answer")
+        if self.owner_now not in (expect, target):
+            raise OwnerChanged("somebody else moved it")
+        self.owner_now = target
+        self.assigns.append(target)
+        if self.cut:
+            self.cut = False
+            raise ProviderUnreachable("cut off")
+        return Assigned(holder=target, calls=3, took_s=0.1, already=False)
+
+    async def close(self) -> None: ...
+
+
+class Peers:
+    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing]:
+        return {}
+
+    async def see(self, ip: str, lbs: Sequence[str]) -> Mapping[str, SeenThrough]:
+        return {lb: SeenThrough(lb="lb2", detail="status 421") for lb in lbs}
+
+
+class Pen:
+    fault = ""
+
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+
+    def __call__(self, kind: str, subject: str, reason: str, **_: Any) -> str:
+        self.kinds.append(kind)
+        return f"event-{len(self.kinds)}"
+
+
+class Idle:
+    async def probe(self, target: Target, *, timeout_s: float) -> Observation:
+        raise AssertionError("the tests say themselves what is seen")
+
+    async def close(self) -> None: ...
+
+
+class Scene:
+    """lb2's view: time and probes are moved by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now_s = 1_000.0
+        self.wall = NOON
+        self.provider = Provider()
+        self.pen = Pen()
+        self.pages: list[Page] = []
+        self.dead: set[str] = set()
+        self.cut_off = False
+        self.start()
+
+    def start(self) -> None:
+        """Also what a restart of the agent is."""
+        self.watcher = Watcher(Idle(), "lb2", lambda: self.now_s, lambda: None)
+        nodes = ("lb1", "lb2", "lb3")
+        self.watcher.follow({n: {k: Target(kind=k, address="192.0.2.1", port=1) for k in KINDS} for n in nodes}, None)
+        hands = Hands(
+            provider=self.provider,
+            watcher=self.watcher,
+            peers=Peers(),
+            pen=self.pen,
+            page=self.pages.append,
+            keep=Keep(self.folder / "www.json"),
+            see=self._see,
+            clock=lambda: ClockReading(wall=self.wall, boot_id="a", boottime_s=self.now_s),
+        )
+        declared = Declared(
+            name="www", address=ADDRESS, candidates=nodes, witnesses=("lb4",), false_takeovers_per_year=0.1
+        )
+        self.warden = Warden("lb2", declared, hands)
+
+    async def _see(self) -> SeenThrough:
+        return SeenThrough(lb="lb2", detail="")
+
+    async def run(self, seconds: float, step_s: float = 0.1) -> None:
+        for _ in range(round(seconds / step_s)):
+            self.now_s += step_s
+            self.wall += timedelta(seconds=step_s)
+            self.probe()
+            self.warden.turn()
+            await settle()
+            owner = self.warden.known.owner
+            self.watcher.attend({owner.holder} if owner and owner.holder else set())
+
+    def probe(self) -> None:
+        for node, kind in list(self.watcher.asked):
+            silent = node in self.dead or (self.cut_off and node != "lb2")
+            outcome = Outcome.TIMED_OUT if silent else Outcome.ANSWERED
+            target = self.watcher.asked[node, kind].target
+            self.watcher._seen((node, kind), Observation(target=target, time=self.wall, outcome=outcome, rtt_s=0.0))
+
+    @property
+    def reason(self) -> Reason:
+        assert isinstance(self.warden.known.decision, Stay)
+        return self.warden.known.decision.reason
+
+
+async def settle() -> None:
+    """Let the tasks that a turn began come to rest."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> Scene:
+    made = Scene(tmp_path)
+    await made.run(40.0)
+    return made
+
+
+async def test_a_dead_holder_is_replaced_once_verified_and_paged(scene: Scene) -> None:
+    scene.dead = {"lb1"}
+    await scene.run(5.0)
+    assert scene.provider.assigns == ["lb2"]
+    assert [page.key for page in scene.pages] == [f"event-{scene.pen.kinds.index('ip.takeover_started') + 1}"]
+    assert scene.warden.known.verified == "seen by lb4"
+    assert scene.warden.memory.took
+    kinds = scene.pen.kinds
+    assert kinds.index("ip.suspected") < kinds.index("ip.takeover_started") < kinds.index("ip.taken")
+
+
+async def test_while_the_holder_answers_nothing_is_called_and_nothing_told(scene: Scene) -> None:
+    await scene.run(120.0)
+    assert scene.provider.assigns == []
+    assert not scene.pages
+    assert scene.pen.kinds == []
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_a_step_of_the_clock_changes_nothing(scene: Scene, step: timedelta) -> None:
+    scene.wall += step
+    await scene.run(10.0)
+    assert scene.reason is Reason.HOLDER_ANSWERS
+    scene.dead = {"lb1"}
+    await scene.run(0.2)
+    scene.wall -= step
+    await scene.run(5.0)
+    assert scene.provider.assigns == ["lb2"]
+    assert len(scene.pages) == 1
+
+
+async def test_our_own_pause_is_not_the_death_of_others(scene: Scene) -> None:
+    scene.dead = {"lb1", "lb3"}
+    await scene.run(0.2)
+    scene.dead = set()
+    scene.now_s += 5.0
+    scene.watcher.stood_still(scene.now_s)
+    await scene.run(5.0)
+    assert scene.provider.assigns == []
+
+
+async def test_the_one_that_is_cut_off_does_nothing(scene: Scene) -> None:
+    scene.cut_off, scene.provider.down = True, True
+    await scene.run(60.0)
+    assert scene.provider.assigns == []
+    assert scene.reason is Reason.ISOLATED
+    assert [page.summary for page in scene.pages] == ["www: lb1 is dead, and lb2 does not take over (isolated)"]
+
+
+async def test_a_provider_that_is_down_is_asked_until_it_is_back(scene: Scene) -> None:
+    scene.provider.down, scene.dead = True, {"lb1"}
+    await scene.run(30.0)
+    assert "ip.takeover_failed" in scene.pen.kinds
+    assert [page.summary.partition(",")[0] for page in scene.pages] == ["www: lb1 is dead"]
+    scene.provider.down = False
+    await scene.run(10.0)
+    assert scene.provider.assigns == ["lb2"]
+
+
+async def test_an_assign_whose_answer_was_lost_is_not_done_twice(scene: Scene) -> None:
+    scene.provider.cut, scene.dead = True, {"lb1"}
+    await scene.run(15.0)
+    assert scene.provider.assigns == ["lb2"]
+    assert scene.warden.memory.took
+    assert len(scene.pages) == 1
+
+
+async def test_killed_after_the_call_it_finishes_what_it_began(scene: Scene) -> None:
+    scene.provider.cut, scene.dead = True, {"lb1"}
+    while not scene.provider.assigns:
+        await scene.run(0.1)
+    assert scene.warden.memory.taking is not None or scene.warden.memory.took
+    scene.start()
+    await scene.run(5.0)
+    assert scene.provider.assigns == ["lb2"]
+    assert scene.warden.memory.took
+    assert len({page.key for page in scene.pages}) == 1
+
+
+async def test_the_owner_that_a_person_chose_stays(scene: Scene) -> None:
+    scene.provider.owner_now, scene.dead = "lb3", {"lb1"}
+    await scene.run(10.0)
+    assert scene.provider.owner_now == "lb3"
+    assert scene.provider.assigns == []
+
+
+async def test_losing_it_quarantines_and_an_announced_move_does_not(scene: Scene) -> None:
+    scene.provider.owner_now = "lb2"
+    await scene.run(60.0)
+    assert scene.warden.known.decision == Stay(Reason.I_HOLD, State.ACTIVE)
+    await scene.warden.expect("lb1", "alice", "maintenance")
+    scene.provider.owner_now = "lb1"
+    await scene.run(60.0)
+    assert scene.warden.memory.quarantined is None
+    scene.provider.owner_now = "lb2"
+    await scene.run(60.0)
+    scene.provider.owner_now = "lb1"
+    await scene.run(60.0)
+    assert scene.reason is Reason.QUARANTINED
+    assert "ip.quarantined" in scene.pen.kinds
+    scene.warden.rearm("alice", "looked")
+    await scene.run(1.0)
+    assert scene.reason is Reason.HOLDER_ANSWERS
+
+
+async def test_one_that_was_never_seen_alive_is_given_the_time_of_a_start(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.dead = {"lb1"}
+    await scene.run(25.0)
+    assert scene.provider.assigns == []
+    await scene.run(10.0)
+    assert scene.provider.assigns == ["lb2"]
+
+
+async def test_a_planned_move_checks_its_target_first(scene: Scene) -> None:
+    scene.dead = {"lb2"}
+    await scene.run(2.0)
+    with pytest.raises(MoveRefused, match="engine on lb2 does not answer"):
+        await scene.warden.move_here("alice", "maintenance")
+    scene.dead = set()
+    await scene.run(2.0)
+    await scene.warden.move_here("alice", "maintenance")
+    assert scene.provider.assigns == ["lb2"]
+    assert not scene.warden.memory.took
+    assert not scene.pages
