@@ -11,26 +11,23 @@ start, says what became of it. At most one call of this candidate is under way (
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
-from backstay.change import ClockReading
 from backstay.failover import memory as kept
+from backstay.failover import standpoint
 from backstay.failover.decide import decide_takeover
-from backstay.failover.handover import Handover, HandoverFailed
-from backstay.failover.keep import Keep
+from backstay.failover.handover import HandoverFailed
+from backstay.failover.known import Declared, Hands, Known, Trace
 from backstay.failover.memory import Memory, Quarantined, Taking
 from backstay.failover.model import (
-    Death,
     Decision,
     Evidence,
     Normal,
     Quarantine,
-    Reason,
-    State,
     Stay,
     TakeOver,
     View,
@@ -41,29 +38,19 @@ from backstay.failover.ports import (
     IpProvider,
     Owner,
     OwnerChanged,
-    Peers,
-    Pen,
     ProviderDenied,
     ProviderError,
     ProviderUnreachable,
-    SeenThrough,
-    Standing,
 )
-from backstay.failover.suspect import weigh
-from backstay.failover.watch import GATEWAY, Watcher
-from backstay.look.model import Outcome, ProbeKind
-from backstay.notify.model import Page
+from backstay.failover.standpoint import FRESH_S, OWNER_EVERY_S
 
-OWNER_EVERY_S = 30.0  # the strictest limit of a vendor that we know is 50 an hour (Hetzner's Robot), for moves
 OWNER_SOON_S = 2.0  # between two reads while something is amiss
 OWNER_TIMEOUT_S = 4.0
 ASSIGN_TIMEOUT_S = 120.0  # SoftLayer takes up to a minute, and may be moving it already
 RETRY_S = (0.5, 1.0, 2.0, 5.0, 15.0)
-FRESH_S = 5.0  # an answer counts for that long
 PEERS_EVERY_S = 5.0
 VERIFY_FOR_S = 15.0
 VERIFY_EVERY_S = 0.3
-START_S = 30.0  # an engine and its agent are up by then
 BOOT_S = 180.0
 STUCK_S = 15.0  # a dead holder and nobody acts: people are told
 SAVE_EVERY_S = 60.0  # what is learnt of others; whatever decides is saved at once
@@ -72,62 +59,8 @@ TRACE_KEPT = 240
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """What the estate says of one address."""
-
-    name: str
-    address: str
-    candidates: tuple[str, ...]
-    witnesses: tuple[str, ...]  # load balancers that are no candidates: to them the address is somewhere else
-    false_takeovers_per_year: float
-    nodes: Mapping[str, str] = field(default_factory=dict)  # candidate -> its own address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hands:
-    """What a warden works with."""
-
-    provider: IpProvider
-    watcher: Watcher
-    peers: Peers
-    pen: Pen
-    page: Callable[[Page], None]
-    keep: Keep
-    see: Callable[[], Awaitable[SeenThrough]]  # the address, from here
-    clock: Callable[[], ClockReading]
-    handover: Handover | None = None  # None: a planned move cuts what is in flight
-
-
 class MoveRefused(Exception):
     """A planned move, a rearm or a freeze that cannot be: why, what next."""
-
-
-@dataclass(slots=True)
-class Trace:
-    """How the evidence grew, for people."""
-
-    at_s: float
-    of: str
-    evidence: Evidence
-
-
-@dataclass(slots=True)
-class Known:
-    """What this candidate knows now, and no disk."""
-
-    owner: Owner | None = None  # the provider's last word
-    owner_at_s: float | None = None
-    owner_at: datetime | None = None
-    owner_error: str = ""
-    owner_due_s: float = 0.0
-    nobody_since_s: float | None = None
-    dead_since_s: dict[str, float] = field(default_factory=dict)
-    standings: Mapping[str, Standing] = field(default_factory=dict)
-    decision: Decision = field(default_factory=lambda: Stay(Reason.OWNER_UNKNOWN, State.WATCHING))
-    verified: str = ""  # how the last takeover was verified
-    stuck_since_s: float | None = None
-    traces: list[Trace] = field(default_factory=list)
 
 
 class Warden:
@@ -138,19 +71,19 @@ class Warden:
         self.known = Known()
         self._subject = f"ip/{declared.name}"
         self._pages = Pages(ip=declared.name, me=me)
-        self.memory, fault = hands.keep.load(self._now_s())
+        self.memory, fault = hands.keep.load(self.now_s())
         if fault:
             hands.pen("ip.memory_damaged", self._subject, fault)
         # After a boot of this machine the others may be booting too; after a mere restart of the agent they are not.
-        booted = self._now_s() < BOOT_S
-        self._known_before = frozenset(n for n, normal in self.memory.normal.items() if normal.watched_s and not booted)
+        booted = self.now_s() < BOOT_S
+        self.known_before = frozenset(n for n, normal in self.memory.normal.items() if normal.watched_s and not booted)
         self._normal_to_watcher()
         self._work: asyncio.Task[object] | None = None  # a takeover or a planned move
         self._aside: set[asyncio.Task[object]] = set()  # reads, verifications, peers
         self._reading = False
         self._asking = False
         self._peers_due_s = 0.0
-        self._saved_s = self._now_s()
+        self._saved_s = self.now_s()
         self._unsaved = False
         self._attempts = 0
         self._not_before_s = 0.0
@@ -166,7 +99,7 @@ class Warden:
 
     # --- time ----------------------------------------------------------------------------------------------------
 
-    def _now_s(self) -> float:
+    def now_s(self) -> float:
         """Of the clock that is never stepped."""
         return self.hands.clock().boottime_s
 
@@ -183,13 +116,13 @@ class Warden:
 
     def turn(self) -> None:
         """Decide on what is known now, and begin what follows from it."""
-        now_s = self._now_s()
+        now_s = self.now_s()
         self._follow_suspicion(now_s)
         self._follow_ourselves(now_s)
         self._read_when_due(now_s)
         self._ask_peers_when_due(now_s)
         self._write_when_due(now_s)
-        view = self.view()
+        view = standpoint.view_of(self)
         decision = decide_takeover(view, self.me, now_s)
         self.known.decision = decision
         self._say_when_stuck(view, decision, now_s)
@@ -198,79 +131,13 @@ class Warden:
         elif isinstance(decision, TakeOver) and now_s >= self._not_before_s:
             self._begin(decision)
 
-    def view(self) -> View:
-        """What is known of the address now."""
-        now_s, known, memory = self._now_s(), self.known, self.memory
-        evidence = {name: self.evidence_of(name) for name in self.declared.candidates if name != self.me}
-        owner = known.owner.holder if known.owner else None
-        for name, found in evidence.items():
-            if found is not None and found.convincing:
-                known.dead_since_s.setdefault(name, now_s)
-            elif known.dead_since_s.pop(name, None) is not None and found is None:
-                # It was dead, and was repaired: no silence that ended by itself.
-                self.hands.watcher.unlearn_silence(name)
-        frozen_for_s = kept.frozen_for_s(memory, self.hands.clock())
-        mine = frozenset({self.me})
-        barred = frozenset(name for name, one in known.standings.items() if one.quarantined)
-        took = frozenset(name for name, one in known.standings.items() if one.took)
-        holder_evidence = evidence.get(owner) if owner else None
-        return View(
-            candidates=self.declared.candidates,
-            owner=owner,
-            owner_known=known.owner is not None,
-            quarantined=barred - mine | (mine if memory.quarantined else frozenset()),
-            frozen_until_s=None if frozen_for_s is None else now_s + frozen_for_s,
-            taken_by=took - mine | (mine if memory.took else frozenset()),
-            evidence=evidence,
-            own_engine_answers=self._fit_for(holder_evidence, now_s),
-            references_answer=self._not_alone(owner, now_s),
-            in_flight=self.busy or memory.taking is not None or bool(known.owner and known.owner.moving),
-            was_mine=memory.held,
-            dead_since_s=known.nobody_since_s if owner is None else known.dead_since_s.get(owner),
-        )
-
     def evidence_of(self, name: str) -> Evidence | None:
-        """None while it answers. One that was never seen alive is given the time of a start: we may all be starting."""
-        suspicion = self.hands.watcher.suspicions.get(name)
-        if suspicion is None:
-            return None
-        found = weigh(suspicion, self._now_s(), false_takeovers_per_year=self.declared.false_takeovers_per_year)
-        if found is not None and name not in self._known_before and not self.hands.watcher.served(name):
-            return replace(found, patience_s=max(found.patience_s, START_S))
-        return found
+        """None while it answers."""
+        return standpoint.evidence_of(self, name)
 
     @property
     def busy(self) -> bool:
         return self._work is not None and not self._work.done()
-
-    def _fit_for(self, evidence: Evidence | None, now_s: float) -> bool:
-        """Does my own engine answer, at the least where the holder's does not?
-
-        A certificate that no probe of mine trusts is no better here than there: for that death it must be good.
-        """
-        asked = {kind: one for (node, kind), one in self.hands.watcher.asked.items() if node == self.me}
-        service = {kind: one.last for kind, one in asked.items() if kind is not ProbeKind.ICMP}
-        if not service:
-            return True  # no HTTP service: there is nothing of the engine's own to ask
-        good = {Outcome.ANSWERED}
-        if evidence is None or evidence.death is not Death.TLS:
-            good.add(Outcome.BAD_CERTIFICATE)
-        return all(
-            last is not None and now_s - last.at_s <= 2 * FRESH_S and last.outcome in good for last in service.values()
-        )
-
-    def _not_alone(self, owner: str | None, now_s: float) -> bool:
-        """Somebody answers me: the gateway, the provider, or another candidate; since the holder fell silent."""
-        watcher = self.hands.watcher
-        since_s = now_s - FRESH_S
-        if owner is not None and (suspicion := watcher.suspicions.get(owner)) and suspicion.episode:
-            since_s = max(since_s, suspicion.episode.began_at_s)
-        else:
-            since_s = now_s - OWNER_EVERY_S
-        if self.known.owner_at_s is not None and not self.known.owner_error and self.known.owner_at_s >= since_s:
-            return True
-        others = (GATEWAY, *(name for name in self.declared.candidates if name not in (self.me, owner)))
-        return any(watcher.answered_since(name, since_s) for name in others)
 
     # --- suspicion, told -------------------------------------------------------------------------------------------
 
@@ -358,7 +225,7 @@ class Warden:
         self._spawn(self._read())
 
     async def _read(self) -> None:
-        known, asked_s = self.known, self._now_s()
+        known, asked_s = self.known, self.now_s()
         wait_s = OWNER_EVERY_S
         try:
             owner = await self.hands.provider.owner(self.declared.address, timeout_s=OWNER_TIMEOUT_S)
@@ -376,14 +243,14 @@ class Warden:
                 wait_s = OWNER_SOON_S
         finally:
             self._reading = False
-        known.owner_due_s = self._now_s() + wait_s
+        known.owner_due_s = self.now_s() + wait_s
 
     def _heard(self, owner: Owner) -> None:
         """Take in the provider's word; finish what a crash interrupted."""
         before = self.known.owner
         self.known.owner = owner
         if owner.holder is None:
-            self.known.nobody_since_s = self.known.nobody_since_s or self._now_s()
+            self.known.nobody_since_s = self.known.nobody_since_s or self.now_s()
         else:
             self.known.nobody_since_s = None
         if before is not None and before.holder != owner.holder:
@@ -466,7 +333,7 @@ class Warden:
 
     def _not_taken(self, taking: Taking, error: ProviderError) -> None:
         """What was done is not known: the owner is read at once, and the decision made anew."""
-        now_s = self._now_s()
+        now_s = self.now_s()
         changed = isinstance(error, OwnerChanged)
         kind = "ip.takeover_refused" if changed else "ip.takeover_failed"
         self.hands.pen(kind, self._subject, str(error), cause=taking.id)
@@ -485,9 +352,9 @@ class Warden:
     def _arrived(self, taking: Taking, *, calls: int, took_s: float) -> None:
         """The provider says that it is done."""
         self.known.owner = Owner(holder=self.me, moving=False)
-        self.known.owner_at_s, self.known.owner_at = self._now_s(), self.hands.clock().wall
+        self.known.owner_at_s, self.known.owner_at = self.now_s(), self.hands.clock().wall
         self.known.nobody_since_s = None
-        self.known.owner_due_s = self._now_s() + OWNER_EVERY_S
+        self.known.owner_due_s = self.now_s() + OWNER_EVERY_S
         self._attempts, self._not_before_s = 0, 0.0
         self._failing, self._failure_told = None, False
         self._suspected = None
@@ -503,9 +370,9 @@ class Warden:
 
     async def _verify(self, taking: Taking) -> None:
         """Ask the address itself, through machines to which it is somewhere else; else from here."""
-        end_s = self._now_s() + VERIFY_FOR_S
+        end_s = self.now_s() + VERIFY_FOR_S
         said = "nobody was asked"
-        while self._now_s() < end_s:
+        while self.now_s() < end_s:
             if self.known.owner is None or self.known.owner.holder != self.me:
                 return  # it was moved on: whoever has it verifies
             seen = await self.hands.peers.see(self.declared.name, self.declared.witnesses)
@@ -543,7 +410,7 @@ class Warden:
         event = self.hands.pen("ip.rearmed", self._subject, f"{self.me}: {reason}", actor=actor)
         self._keep(kept.rearmed(self.memory))
         log.info("rearmed", ip=self.declared.name, id=event)
-        self._soon(self._now_s())
+        self._soon(self.now_s())
 
     def freeze(self, duration_s: float, actor: str, reason: str) -> None:
         """No automatic takeover for so long; 0 ends a freeze. Raises ChangeInvalid for a bad duration."""
@@ -562,7 +429,7 @@ class Warden:
             await self._hand_over(self.hands.handover.accept(), f"takes back what {to} passes on")
         self.hands.pen("ip.move_expected", self._subject, f"to {to}: {reason}", actor=actor)
         self._keep(kept.expect(self.memory, self.hands.clock(), to))
-        self.known.owner_due_s = self._now_s() + OWNER_SOON_S / 4  # the move itself takes a moment
+        self.known.owner_due_s = self.now_s() + OWNER_SOON_S / 4  # the move itself takes a moment
 
     async def move_here(self, actor: str, reason: str) -> Assigned:
         """A planned move to me: checked first, then done. Raises MoveRefused."""
@@ -611,11 +478,11 @@ class Warden:
             raise MoveRefused(f"{self.me} is quarantined. First: backstay ip rearm {name} {self.me} --reason ...")
         if known.owner.holder == self.me:
             raise MoveRefused(f"{self.me} holds {name} already.")
-        if not self._fit_for(None, self._now_s()):
+        if not standpoint.fit_for(self, None):
             raise MoveRefused(f"the engine on {self.me} does not answer. Look: backstay status")
 
     def _read_at_once(self) -> None:
-        self.known.owner_due_s = self._now_s()
+        self.known.owner_due_s = self.now_s()
 
     # --- memory ----------------------------------------------------------------------------------------------------
 
@@ -627,8 +494,8 @@ class Warden:
     def _save(self) -> None:
         self.memory = replace(self.memory, normal=self._normal_from_watcher())
         fault = self.hands.keep.fault
-        self._unsaved = not self.hands.keep.save(self.memory, self._now_s())
-        self._saved_s = self._now_s()
+        self._unsaved = not self.hands.keep.save(self.memory, self.now_s())
+        self._saved_s = self.now_s()
         if self._unsaved and not fault:
             log.error("a candidate's memory is not on disk", ip=self.declared.name, fault=self.hands.keep.fault)
 

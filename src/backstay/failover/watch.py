@@ -25,6 +25,7 @@ from backstay.look.shell import Watch
 GATEWAY = "(gateway)"  # no node's name: it is no DNS label
 TICK_S = 0.1
 PAUSE_S = 0.5  # a tick this late: the process, or the machine, stood still
+JUST_NOW_S = 2.0
 SEEN_KEPT = 120  # a target, for people
 ROUTES = Path("/proc/net/route")
 
@@ -140,8 +141,10 @@ class Watcher:
             asked.answered_at_s = max(seen.at_s, asked.answered_at_s or seen.at_s)
         if node not in self.suspicions:
             return
-        before = self.suspicions[node]
+        before, served = self.suspicions[node], self.served(node)
         after = self.suspicions[node] = take_in(before, seen)
+        if not served and len(after.normal.silences) > len(before.normal.silences):
+            self.unlearn_silence(node)  # it was starting
         if (before.episode is None) != (after.episode is None):
             self.repace()
         if after.episode is not None or before.episode is not None:
@@ -171,7 +174,9 @@ class Watcher:
     def unlearn_silence(self, node: str) -> None:
         """The silence that ended last was a death: patience is learnt from false alarms alone."""
         known = self.suspicions[node]
-        self.suspicions[node] = replace(known, normal=replace(known.normal, silences=known.normal.silences[:-1]))
+        silences = known.normal.silences
+        if silences and self._now_s() - silences[-1].ended_at_s < JUST_NOW_S:
+            self.suspicions[node] = replace(known, normal=replace(known.normal, silences=silences[:-1]))
 
     def nodes(self) -> frozenset[str]:
         return frozenset(node for node, _ in self.asked)

@@ -48,9 +48,8 @@ async def test_what_is_not_taken_is_worth_another_try_and_is_not_tried_behind_ou
     assert rig.inbox.asked == 1
 
 
+@pytest.mark.not_for("smtp", "SMTP has no Retry-After")
 async def test_the_wait_that_a_channel_names_is_passed_on(rig: Rig) -> None:
-    if rig.name == "smtp":
-        pytest.skip("SMTP has no Retry-After")
     rig.faults.set(Answer.RATE_LIMITED)
     with pytest.raises(SendFailed) as caught:
         await rig.channel().send(PAGE, timeout_s=LONG_S)
@@ -86,9 +85,8 @@ async def test_a_server_that_is_not_there_is_worth_another_try(rig: Rig, unused_
     assert not isinstance(caught.value, SendRefused)
 
 
+@pytest.mark.not_for("smtp", "the relay takes mail from this machine without a secret")
 async def test_a_secret_that_is_not_there_is_said_and_one_that_comes_is_in_force_at_once(rig: Rig) -> None:
-    if rig.name == "smtp":
-        pytest.skip("the relay takes mail from this machine without a secret")
     secret = rig.folder / f"{rig.name}.secret"
     held = secret.read_text()
     secret.unlink()
@@ -102,9 +100,8 @@ async def test_a_secret_that_is_not_there_is_said_and_one_that_comes_is_in_force
     assert len(rig.inbox.got) == 1
 
 
+@pytest.mark.not_for("smtp", "it has none")
 async def test_no_message_tells_a_secret(rig: Rig) -> None:
-    if rig.name == "smtp":
-        pytest.skip("it has none")
     secret = (rig.folder / f"{rig.name}.secret").read_text().strip()
     for answer in (Answer.DOWN, Answer.DENIED, Answer.CUT, Answer.NONSENSE):
         rig.faults.set(answer)

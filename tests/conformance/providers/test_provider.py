@@ -87,10 +87,9 @@ async def test_a_slow_action_is_waited_for(rig: Rig) -> None:
     assert rig.api.writes() == 1
 
 
+@pytest.mark.not_for("aws", "moves at once: no route is ever under way")
 async def test_a_route_that_is_under_way_is_waited_for_and_not_doubled(rig: Rig) -> None:
     """An agent was killed in the middle of a takeover, and asks again after its restart."""
-    if not rig.shows_moving:
-        pytest.skip(f"{rig.name} has no route that is under way")
     rig.faults.action_s = 0.5
     before = asyncio.create_task(rig.provider().assign(ADDRESS, "lb2", expect="lb1", timeout_s=LONG_S))
     await rig.until(lambda: rig.api.writes() == 1)
@@ -155,9 +154,8 @@ async def test_a_user_that_may_read_and_not_write_is_denied(rig: Rig) -> None:
     assert rig.api.writes() == 1
 
 
+@pytest.mark.not_for("command", "the programs have their own secrets")
 async def test_a_secret_that_cannot_be_had_is_a_provider_error(rig: Rig) -> None:
-    if rig.name == "command":
-        pytest.skip("the programs have their own secrets")
     with pytest.raises(ProviderError):
         await rig.provider({}).owner(ADDRESS, timeout_s=LONG_S)
 
@@ -181,13 +179,12 @@ async def test_the_vendors_own_no_is_passed_on(rig: Rig) -> None:
     assert rig.api.writes() == 1
 
 
+@pytest.mark.not_for("command-nonsense-writes", "what `assign` prints is not read: its exit status counts")
 @pytest.mark.parametrize("hits", [Hits.READS, Hits.WRITES])
 @pytest.mark.parametrize("answer", [Answer.DOWN, Answer.NONSENSE])
 async def test_a_server_that_is_down_or_babbles_leaves_the_outcome_unknown(
     rig: Rig, hits: Hits, answer: Answer
 ) -> None:
-    if rig.name == "command" and (answer, hits) == (Answer.NONSENSE, Hits.WRITES):
-        pytest.skip("what `assign` prints is not read: its exit status counts")
     rig.faults.set(answer, hits)
     with pytest.raises(ProviderUnreachable):
         await rig.provider().assign(ADDRESS, "lb2", expect="lb1", timeout_s=LONG_S)

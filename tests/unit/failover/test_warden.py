@@ -13,9 +13,10 @@ import pytest
 
 from backstay.change import ClockReading
 from backstay.failover.keep import Keep
+from backstay.failover.known import Declared, Hands
 from backstay.failover.model import Reason, State, Stay
 from backstay.failover.ports import Assigned, Owner, OwnerChanged, ProviderUnreachable, SeenThrough, Standing
-from backstay.failover.shell import Declared, Hands, MoveRefused, Warden
+from backstay.failover.shell import MoveRefused, Warden
 from backstay.failover.watch import Watcher
 from backstay.look.model import Observation, Outcome, ProbeKind, Target
 from backstay.notify.model import Page

@@ -21,9 +21,10 @@ from backstay.estate.secrets import SecretUnavailable, resolve
 from backstay.estate.select import load_balancers
 from backstay.failover.handover import Handover
 from backstay.failover.keep import Keep
+from backstay.failover.known import Declared, Hands
 from backstay.failover.ports import IpProvider, SeenThrough, Standing
 from backstay.failover.providers.apart import Apart, secret_key
-from backstay.failover.shell import Declared, Hands, Warden
+from backstay.failover.shell import Warden
 from backstay.failover.targets import front_of, hostname_of, targets_of
 from backstay.failover.verify import see
 from backstay.failover.watch import Watcher, default_gateway

@@ -1,4 +1,4 @@
-"""`backstay ip list | show | explain | history | move | rearm | freeze`: what is typed."""
+"""`backstay ip list | show | explain | history | move | rearm | freeze | simulate`: what is typed."""
 
 from __future__ import annotations
 
@@ -116,6 +116,39 @@ def freeze(
     except ChangeInvalid as error:
         fail(str(error), Exit.USAGE)
     tell(asyncio.run(freeze_report(_loaded(estate, name), name, float(for_s), actor(), reason)), output)
+
+
+@ip.command("simulate")
+def simulate_years(
+    pair_years: Annotated[
+        float, typer.Option("--pair-years", min=1, max=100_000, help="How long, of each pattern.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed, the same result.")] = 1,
+    rate: Annotated[
+        list[float] | None, typer.Option("--rate", help="false_takeovers_per_year; repeatable. Default: 0.01 to 10.")
+    ] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option("--pattern", help="measured or worse; repeatable. Default: both.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="The trade-off as SVG.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """How often the watcher would be wrong, and how fast it is right: years of its suspicion, simulated."""
+    from backstay.cli.ip.simulate import RATES, simulate_report
+    from backstay.failover.simulate import PATTERNS
+
+    if unknown := set(pattern or ()) - PATTERNS.keys():
+        fail(f"No pattern {', '.join(sorted(unknown))}. There are: {', '.join(PATTERNS)}.", Exit.USAGE)
+    try:
+        report, drawn = simulate_report(pattern or list(PATTERNS), rate or RATES, pair_years, seed)
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
+    if svg is not None:
+        try:
+            svg.write_text(drawn, encoding="utf-8")
+        except OSError as error:
+            fail(f"{svg}: {error.strerror}. Give a file that can be written.")
+    tell(report, output)
 
 
 def _loaded(estate: Path, name: str, lb: str | None = None) -> Loaded:

@@ -21,6 +21,11 @@ async def failover(scene: Scene) -> None:
     """The active load balancer dies, comes back, and is rearmed; then its whole tier dies; then all is moved back."""
     candidates = next(ip.candidates for ip in scene.ips if ip.name == IP)
     first = await scene.holder(IP)
+
+    async def all_know() -> bool:
+        return all([(await _view(scene, lb)).get("owner") == first for lb in candidates])
+
+    await scene.eventually(all_know)
     tier = [lb for lb in candidates if _zone(scene, lb) == _zone(scene, first)]
     await _active_dies(scene, first)
     await _tier_dies(scene, tier)
