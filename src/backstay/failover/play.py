@@ -8,7 +8,8 @@ of the decision is written twice. Only what the probes meet is a model:
 - CUT loses what is sent meanwhile; PAUSE holds it back (the hypervisor queues it) and answers at its end, which is a
   miss for what has timed out by then; LOSS has a loss of its own; HANG answers pings only; REFUSE refuses connections.
 
-Weighed after every ping and every miss of the service, at least every 50 ms in a burst; the agent ticks every 100 ms.
+Weighed after every ping and every miss of the service, at least every 50 ms in a burst (the agent ticks every 100 ms),
+from the shortest patience of any sort of silence on: before it no evidence can convince, and is not added up.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from backstay.failover import pace
-from backstay.failover.model import Seen, Suspicion
-from backstay.failover.suspect import PACKETS_PER_TCP_PROBE, take_in, weigh
+from backstay.failover.model import Death, Seen, Suspicion
+from backstay.failover.suspect import PACKETS_PER_TCP_PROBE, patience_s, take_in, weigh
 from backstay.look.model import Outcome, ProbeKind
 from backstay.look.schedule import Schedule
 
@@ -110,6 +111,7 @@ class _Play:
         self._done: dict[float, Played] = {}
         self._schedule: Schedule[ProbeKind] = Schedule(salt=str(chance.random()))
         self._timeout_s = 0.0
+        self._weigh_from_s = 0.0
         self._rates: dict[ProbeKind, float] = {}
         self._results: list[_Result] = []
         self._sent = 0
@@ -178,9 +180,15 @@ class _Play:
         return said[number] if number < len(said) else None
 
     def _take(self, seen: Seen, now_s: float) -> None:
+        before = self._suspicion.episode
         self._suspicion = take_in(self._suspicion, seen)
         self._repace(now_s)
-        if self._suspicion.episode is None:
+        episode = self._suspicion.episode
+        if episode is None:
+            return
+        if before is None:
+            self._weigh_from_s = episode.began_at_s + self._shortest_patience_s()
+        if now_s < self._weigh_from_s:
             return
         if seen.kind is not ProbeKind.ICMP and seen.outcome is Outcome.ANSWERED:
             return
@@ -192,6 +200,11 @@ class _Play:
             self._done[self._open.pop(0)] = Played(
                 suspicion=replace(self._suspicion, episode=None), convinced_after_s=now_s - self._plight.start_s
             )
+
+    def _shortest_patience_s(self) -> float:
+        """Of any open rate and sort; the millisecond less because time watched, which shortens it, goes on."""
+        normal, rate = self._suspicion.normal, self._open[0]
+        return min(patience_s(normal, death, false_takeovers_per_year=rate) for death in Death) - 0.001
 
     def _repace(self, now_s: float, *, first: bool = False) -> None:
         """As Watcher.repace: the rates of this moment, at once when they rise."""

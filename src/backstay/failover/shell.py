@@ -358,7 +358,6 @@ class Warden:
         self._attempts, self._not_before_s = 0, 0.0
         self._failing, self._failure_told = None, False
         self._suspected = None
-        self._keep(kept.arrived(self.memory))
         holder = taking.holder or "nobody"
         data = {"holder": taking.holder, "to": self.me, "calls": calls, "took_s": round(took_s, 3)}
         kind = "ip.moved_by_plan" if taking.planned else "ip.taken"
@@ -366,6 +365,8 @@ class Warden:
         if not taking.planned:
             fault = self.hands.keep.fault or self.hands.pen.fault
             self.hands.page(self._pages.taken(self._wall(), taking, calls, took_s, fault))
+        # Only now: killed before this line, the next start finds `taking` and does all of it again, under the same key.
+        self._keep(kept.arrived(self.memory))
         self._spawn(self._verify(taking))
 
     async def _verify(self, taking: Taking) -> None:
@@ -437,8 +438,8 @@ class Warden:
         self._check_move()
         owner = self.known.owner
         assert owner is not None
-        if self.hands.handover is not None and owner.holder in self.declared.nodes:
-            old = self.declared.nodes[owner.holder]
+        old = self.declared.nodes.get(owner.holder) if owner.holder is not None else None
+        if self.hands.handover is not None and old is not None:
             await self._hand_over(self.hands.handover.forward(old), f"passes connections of {owner.holder} on to it")
             self._check_move()  # a takeover may have begun meanwhile
         data = {"holder": owner.holder, "to": self.me}

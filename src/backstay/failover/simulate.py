@@ -65,11 +65,13 @@ class Pattern:
     source: str  # of the figures
     loss: float  # of packets, independent, always
     disturbances: tuple[Disturbance, ...]
+    share: float = 1.0  # of the pair-years that are asked for: where more happens, fewer say as much
 
     def times(self, factor: float, name: str) -> Pattern:
         """So much more often, and so much more independent loss; no longer."""
         worse = tuple(replace(one, per_year=one.per_year * factor) for one in self.disturbances)
-        return Pattern(name=name, source=f"{factor:g} times {self.name}", loss=self.loss * factor, disturbances=worse)
+        source = f"{factor:g} times {self.name}"
+        return Pattern(name=name, source=source, loss=self.loss * factor, disturbances=worse, share=0.25)
 
 
 MEASURED = Pattern(

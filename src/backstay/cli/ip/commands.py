@@ -121,7 +121,7 @@ def freeze(
 @ip.command("simulate")
 def simulate_years(
     pair_years: Annotated[
-        float, typer.Option("--pair-years", min=1, max=100_000, help="How long, of each pattern.")
+        float, typer.Option("--pair-years", min=1, max=100_000, help="How long; worse plays a quarter of it.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed, the same result.")] = 1,
     rate: Annotated[

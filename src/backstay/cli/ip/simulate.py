@@ -23,7 +23,8 @@ def simulate_report(names: Sequence[str], rates: Sequence[float], pair_years: fl
     """The report, and the plot of the same figures. Raises ValueError for numbers that cannot be played."""
     tallies: list[Tally] = []
     for name in names:
-        tallies += simulate(PATTERNS[name], rates, pair_years, random.Random(f"{seed}/{name}"))  # noqa: S311
+        years = pair_years * PATTERNS[name].share
+        tallies += simulate(PATTERNS[name], rates, years, random.Random(f"{seed}/{name}"))  # noqa: S311
     notes = [f"{name}: {PATTERNS[name].source}" for name in names]
     notes += [note for tally in tallies for note in _notes(tally)]
     report = Report(data=[_data(tally) for tally in tallies], rows=[_row(tally) for tally in tallies], notes=notes)
@@ -58,6 +59,7 @@ def _row(tally: Tally) -> Row:
     low, high = tally.interval
     row: dict[str, Any] = {
         "pattern": tally.pattern,
+        "pair-years": f"{tally.pair_years:g}",
         "configured": f"{tally.rate:g}",
         "false a pair-year": f"{tally.false_per_year:.3g}",
         "95%": f"{low:.3g} to {high:.3g}",
