@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from backstay.agent.client import AgentClient, AgentError
 from backstay.agent.lean import ENVIRONMENT
@@ -149,7 +149,7 @@ class Rig:
 
     def write(self) -> None:
         with self.estate_file.open("w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(self.estate, file)
+            yaml.safe_dump(self.estate, file)
 
     @property
     def text(self) -> str:

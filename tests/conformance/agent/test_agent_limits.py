@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from agent_rig import HOST, Rig, Users, change, rig_of, until
-from ruamel.yaml import YAML
 
 from backstay.agent.client import AgentFailed
 from backstay.estate.model import EngineKind
@@ -26,7 +26,7 @@ def resident_bytes(pid: int) -> int:
 
 @pytest.mark.parametrize("kind", list(EngineKind), ids=str)
 async def test_the_agent_stays_below_60_megabytes_with_the_demo_estate_under_load(rig: Rig) -> None:
-    demo = YAML(typ="safe").load(EXAMPLE.read_text(encoding="utf-8"))
+    demo = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     net = rig.addresses["lb1"].rsplit(".", 1)[0]
     for number, name in enumerate(demo["nodes"], start=100):
         demo["nodes"][name]["address"] = f"{net}.{number}"

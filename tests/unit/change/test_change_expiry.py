@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from backstay.change import (
     DURATION_LIMIT_S,
@@ -23,7 +23,7 @@ from backstay.change import (
     remaining_s,
 )
 
-CASES: list[dict[str, Any]] = YAML(typ="safe").load(
+CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parents[2] / "cases" / "change" / "expiry.yaml").read_text()
 )
 START = ClockReading(wall=datetime(2026, 11, 22, 12, 0, tzinfo=UTC), boot_id="one", boottime_s=1_000.0)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from backstay.look.agentcheck import Admin, AgentWords, parse
 
-CASES = YAML(typ="safe").load(Path(__file__).parents[2] / "cases" / "look" / "agentcheck.yaml")
+CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "look" / "agentcheck.yaml").read_text())
 
 
 @pytest.mark.parametrize("case", CASES, ids=[repr(case["body"]) for case in CASES])
