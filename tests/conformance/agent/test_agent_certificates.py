@@ -7,9 +7,9 @@ import hashlib
 import ssl
 
 import pytest
-from agent_certificates import Authority, other_key
 from agent_rig import HOST, Rig, change, free_port, until
 
+from agent_certificates import Authority, other_key
 from backstay.estate.model import EngineKind
 
 pytestmark = pytest.mark.parametrize("kind", [EngineKind.NGINX], ids=str)

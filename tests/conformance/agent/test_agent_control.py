@@ -9,11 +9,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from agent_certificates import Authority
 from agent_rig import Rig, change, free_port
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent_certificates import Authority
 from backstay.agent.client import AgentClient, AgentFailed, AgentUnreachable, clients_for
 from backstay.estate import load_file
 from backstay.estate.model import EngineKind, FileSecret
