@@ -66,7 +66,7 @@ async def _stepped(rig: Rig) -> bool:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MB. Skips where none can be mounted."""
+    """A disk of 8 MB. Ask for it before the rig: its engine must end before the disk. Skips where none can be had."""
     folder = tmp_path / "disk"
     folder.mkdir()
     done = subprocess.run(
@@ -79,7 +79,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", [EngineKind.NGINX], ids=str)
-async def test_a_full_disk_stops_neither_traffic_nor_health_checks_and_is_said(rig: Rig, small_disk: Path) -> None:
+async def test_a_full_disk_stops_neither_traffic_nor_health_checks_and_is_said(small_disk: Path, rig: Rig) -> None:
     rig.state("lb1").root.symlink_to(small_disk)
     await rig.start()
     filler = small_disk / "filler"
