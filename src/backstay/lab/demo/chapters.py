@@ -22,6 +22,7 @@ SLOWED = "web5"
 SLOW_FACTOR = 2.0  # more, and nginx's least_time leaves it so few requests that there is little to measure it by
 LOST = 0.85  # a slowed backend has lost weight when its share is at most this much of what it was
 REGAINED = 1.1  # and gets it back when its share is this much of its least: the last of it comes slowly, by design
+KEPT_ALIVE_S = 3.5  # an nginx that reloaded serves kept-alive clients as before for up to 3 s (keepalive_min_timeout)
 SERVICE_MS = 150.0  # long enough that requests are in flight when a drain begins, on every server
 
 Chapter = Callable[[Scene], Awaitable[None]]
@@ -84,6 +85,7 @@ async def health(scene: Scene) -> None:
     async with scene.watched(f"health {SICK}") as watch:
         await scene.fault("unhealthy", SICK)
         left_s = await scene.every_lb_says(POOL, SICK, "down", "draining")
+        await asyncio.sleep(KEPT_ALIVE_S)
         before = (await _served(scene))[SICK]
         await asyncio.sleep(scene.tempo.watch_s / 2)
         reached = (await _served(scene))[SICK] - before
