@@ -200,8 +200,11 @@ async def test_a_process_that_died_is_no_zombie_and_not_running(process: EngineP
     async def found() -> int | None:
         return process.pid()
 
+    async def reaped() -> bool:
+        return not Path(f"/proc/{pid}").exists()
+
     await eventually(found, lambda answer: answer is None)
-    assert not Path(f"/proc/{pid}").exists()
+    await eventually(reaped, lambda gone: gone)
 
 
 async def test_children_that_outlive_the_first_process_are_found_and_ended(process: EngineProcess) -> None:
