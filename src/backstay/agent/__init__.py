@@ -7,7 +7,7 @@
     loops/        one matter a module
     control/      the API: routes, views, metrics
     host/         certificates, the estate in force, checkpoint, systemd, logs
-    client.py     how commands and peers speak to an agent; wire.py the JSON, paths.py the files
+    client.py     how commands and peers speak to an agent; paths.py the files (the JSON is in link/views.py)
 
-Others use `client.clients_for` and the types of `wire`.
+Others use `client.clients_for` and the types of `link.views`.
 """

@@ -18,7 +18,12 @@ from typing import Any, Self, cast
 import aiohttp
 
 from backstay.agent.paths import control_socket, run_dir
-from backstay.agent.wire import (
+from backstay.change.wire import ChangeRequest, UndoRequest
+from backstay.estate import locate
+from backstay.estate.model import Estate, Secret
+from backstay.estate.secrets import SecretUnavailable, resolve
+from backstay.estate.select import load_balancers
+from backstay.link.views import (
     AppliedView,
     ChangeAnswer,
     ChangeView,
@@ -33,11 +38,6 @@ from backstay.agent.wire import (
     SignalsView,
     StatusView,
 )
-from backstay.change.wire import ChangeRequest, UndoRequest
-from backstay.estate import locate
-from backstay.estate.model import Estate, Secret
-from backstay.estate.secrets import SecretUnavailable, resolve
-from backstay.estate.select import load_balancers
 
 ANSWER_LIMIT_BYTES = 16 * 2**20
 TIMEOUT_S = 10.0

@@ -18,8 +18,8 @@ from backstay.estate.select import load_balancers
 
 if TYPE_CHECKING:
     from backstay.agent.client import AgentClient
-    from backstay.agent.wire import AppliedView, PlanView
     from backstay.estate import Loaded
+    from backstay.link.views import AppliedView, PlanView
 
 PLAN_LIMIT_BYTES = 1_000_000
 

@@ -12,8 +12,8 @@ from backstay.cli.planning import complaints
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.agent.wire import StatusView
     from backstay.estate import Loaded
+    from backstay.link.views import StatusView
 
 
 async def status_report(loaded: Loaded, lbs: Sequence[str]) -> Report:

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from backstay.agent.control.app import Trouble, read_json
 from backstay.agent.loops.failover import Failover
-from backstay.agent.wire import IpCandidateView, IpEvidenceView, IpExplainView, IpProbeView, IpView
 from backstay.agent.world import World, now_s
 from backstay.change import ChangeInvalid, read_clock
 from backstay.change.wire import Line
@@ -25,6 +24,7 @@ from backstay.failover.shell import MoveRefused, Warden
 from backstay.failover.watch import GATEWAY
 from backstay.journal.model import JournalError
 from backstay.journal.wire import event_json
+from backstay.link.views import IpCandidateView, IpEvidenceView, IpExplainView, IpProbeView, IpView
 
 HISTORY_LIMIT = 200
 SPOOL_CHUNK = 1_000

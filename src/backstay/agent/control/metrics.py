@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector
 from backstay import __version__
 from backstay.agent.control.views import Views
 from backstay.agent.loops.supervise import Loop
-from backstay.agent.wire import StatusView
 from backstay.agent.world import World
 from backstay.balance.model import BackendState
+from backstay.link.views import StatusView
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 

@@ -17,7 +17,6 @@ from backstay.agent.control.views import Views
 from backstay.agent.host.parse import EstateRefused
 from backstay.agent.loops.changing import Changes
 from backstay.agent.loops.estates import ApplyFailed, Estates, PlanStale
-from backstay.agent.wire import AckBody, AppliedView, ApplyBody, ChangeAnswer, PlanBody, VerdictView
 from backstay.agent.world import World
 from backstay.balance.model import Applied
 from backstay.balance.ports import ConfigRefused, EngineFailed
@@ -35,6 +34,7 @@ from backstay.change import (
 )
 from backstay.journal.model import JournalError
 from backstay.journal.wire import event_json
+from backstay.link.views import AckBody, AppliedView, ApplyBody, ChangeAnswer, PlanBody, VerdictView
 
 EVENTS_LIMIT = 1_000
 

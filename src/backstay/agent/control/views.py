@@ -9,7 +9,13 @@ from backstay import __version__
 from backstay.agent.loops.draining import Draining
 from backstay.agent.loops.reconcile import Reconcile
 from backstay.agent.loops.rescaling import Rescaling
-from backstay.agent.wire import (
+from backstay.agent.world import World
+from backstay.balance import drain, explain, window
+from backstay.balance.desired import FAIL_OPEN
+from backstay.balance.health import health_of
+from backstay.balance.model import Backend, BackendState, DesiredPool
+from backstay.change import Change, Ended, change_json, ended_json, read_clock
+from backstay.link.views import (
     AgentView,
     BackendView,
     ChangeView,
@@ -21,12 +27,6 @@ from backstay.agent.wire import (
     SignalsView,
     StatusView,
 )
-from backstay.agent.world import World
-from backstay.balance import drain, explain, window
-from backstay.balance.desired import FAIL_OPEN
-from backstay.balance.health import health_of
-from backstay.balance.model import Backend, BackendState, DesiredPool
-from backstay.change import Change, Ended, change_json, ended_json, read_clock
 
 
 class Views:

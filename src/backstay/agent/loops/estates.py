@@ -12,12 +12,12 @@ from dataclasses import replace
 from backstay.agent.host.adoption import Adopted, Source
 from backstay.agent.host.parse import EstateRefused
 from backstay.agent.loops.reconcile import Reconcile
-from backstay.agent.wire import PlanView
 from backstay.agent.world import World, now_s
 from backstay.balance.desired import difference
 from backstay.balance.model import Applied, BackendState, Capabilities, Desired, DesiredTls, How
 from backstay.balance.ports import ConfigRefused, EngineFailed
 from backstay.estate.select import services_of, tier_of
+from backstay.link.views import PlanView
 
 # What a reload of an engine without `keepalive_min_timeout` was measured to reset, of the connections that it holds.
 RESETS_PER_CONNECTION = 0.078

@@ -14,8 +14,8 @@ from backstay.cli.output import Exit, Row
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.agent.wire import ChangeView
     from backstay.estate import Loaded
+    from backstay.link.views import ChangeView
 
 Copies = Mapping[str, "ChangeView"]  # load balancer -> the change as it stands there
 

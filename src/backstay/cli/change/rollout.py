@@ -13,9 +13,9 @@ from backstay.cli.output import Exit, Row
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.agent.wire import ChangeAnswer, ProofView
     from backstay.estate import Loaded
     from backstay.estate.model import Estate
+    from backstay.link.views import ChangeAnswer, ProofView
 
 POLL_S = 0.3
 

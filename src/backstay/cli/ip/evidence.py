@@ -18,8 +18,8 @@ from backstay.cli.planning import complaints
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.agent.wire import IpCandidateView, IpExplainView, IpProbeView
     from backstay.estate import Loaded
+    from backstay.link.views import IpCandidateView, IpExplainView, IpProbeView
 
 STRIP_WIDTH = 40
 PLOT_WIDTH = 60

@@ -14,8 +14,8 @@ from backstay.cli.report import Report
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backstay.agent.wire import IpView
     from backstay.estate import Loaded
+    from backstay.link.views import IpView
 
 
 async def move_report(loaded: Loaded, name: str, to: str, actor: str, reason: str) -> Report:

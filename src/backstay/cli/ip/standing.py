@@ -12,8 +12,8 @@ from backstay.cli.planning import complaints
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.agent.wire import EventView, IpView
     from backstay.estate import Loaded
+    from backstay.link.views import EventView, IpView
 
 FINE = {"active", "watching"}
 

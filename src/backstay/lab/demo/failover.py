@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from backstay.agent.client import AgentError
-from backstay.agent.wire import IpView
 from backstay.lab.demo.scene import Scene, Watch
 from backstay.lab.hosts.control import tell
 from backstay.lab.model import FabricKind
+from backstay.link.views import IpView
 
 IP = "www"
 OUTAGE_ALLOWED_S = 10.0  # of a crash: detection, provider, and a loaded machine

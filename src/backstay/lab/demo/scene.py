@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backstay.agent.client import AgentClient, AgentError
-from backstay.agent.wire import BackendView
 from backstay.lab.build import Lab
 from backstay.lab.demo.verdict import Row
 from backstay.lab.keeper.client import call
 from backstay.lab.model import LabError, LabIp
 from backstay.lab.traffic import Figures, Traffic
+from backstay.link.views import BackendView
 
 COMMAND_TIMEOUT_S = 120.0
 POLL_S = 0.1
