@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from backstay.balance.engines.tls import certificate_path
 from backstay.balance.model import Desired, Files, HttpService
-from backstay.balance.ports import ConfigRefused
+from backstay.balance.ports import ConfigRefused, EngineFailed
 
 Pointer = Literal["current", "good"]
 Marker = Callable[[str], Files]
@@ -86,6 +86,21 @@ class Generations:
         fresh.symlink_to(self.path(identity))
         fresh.replace(self.folder / pointer)
         _sync_folder(self.folder)
+
+    async def start(self, identity: str, before: str | None, launch: Callable[[str], Awaitable[None]]) -> None:
+        """Point `current` at `identity` and `launch` it; when that fails, the good generation `before`, and say so."""
+        self.point("current", identity)
+        try:
+            await launch(identity)
+        except EngineFailed as error:
+            if before is None or before == identity:
+                raise
+            self.point("current", before)
+            try:
+                await launch(before)
+            except EngineFailed as again:
+                raise EngineFailed(f"{error} The last good configuration does not start either: {again}") from error
+            raise EngineFailed(f"{error} The last good configuration was started instead.") from error
 
     def prune(self, *keep: str) -> None:
         """Forget every generation but `keep` and those that a pointer names."""

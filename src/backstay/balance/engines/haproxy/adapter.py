@@ -165,14 +165,12 @@ class Haproxy:
         before = self._generations.id_of("good")
         if processes is None or processes.current is None:
             await self._check(identity, desired)
-            self._generations.point("current", identity)
             await self._start(shape, identity, before)
             return How.START, 0, ""
         if not self._is_our_binary():
             await self._check(identity, desired)
             resets = (await self.observe()).client_connections
             await self._process.stop(signal.SIGUSR1, grace_s=_STOP_TO_REPLACE_S)
-            self._generations.point("current", identity)
             await self._start(shape, identity, before)
             return How.START, resets, f"the running HAProxy was not {self._version.binary}; it was ended and replaced"
         if await self._runtime.shape(processes.current) != shape:
@@ -238,18 +236,10 @@ class Haproxy:
         return f"{len(after.old)} old workers finish what they have" if after.old else ""
 
     async def _start(self, shape: str, identity: str, before: str | None) -> None:
-        """Start on `current`; when that fails and there is a good generation, start that one, and say so."""
-        try:
-            await self._launch(shape)
-        except EngineFailed as error:
-            if before is None or before == identity:
-                raise
-            self._generations.point("current", before)
-            try:
-                await self._launch(None)
-            except EngineFailed as again:
-                raise EngineFailed(f"{error} The last good configuration does not start either: {again}") from error
-            raise EngineFailed(f"{error} The last good configuration was started instead.") from error
+        async def launch(chosen: str) -> None:
+            await self._launch(shape if chosen == identity else None)
+
+        await self._generations.start(identity, before, launch)
 
     async def _launch(self, shape: str | None) -> None:
         """`shape`: what the worker must tell that it runs; None: whatever `current` is."""

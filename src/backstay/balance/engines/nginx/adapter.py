@@ -203,30 +203,15 @@ class Nginx:
         if pid is not None and not self._is_our_binary(pid):
             resets = client_connections(self._topology) if self._topology else 0
             await self._process.stop(signal.SIGQUIT, grace_s=_STOP_TO_REPLACE_S)
-            self._generations.point("current", identity)
-            await self._start(identity, before)
+            await self._generations.start(identity, before, self._launch)
             return How.START, resets, f"the running nginx was not {self._version.binary}; it was ended and replaced"
-        self._generations.point("current", identity)
         if pid is None:
-            await self._start(identity, before)
+            await self._generations.start(identity, before, self._launch)
             return How.START, 0, ""
+        self._generations.point("current", identity)
         resets = await self._expected_resets()
         detail = await self._reload(identity, before)
         return How.RELOAD, resets, detail
-
-    async def _start(self, identity: str, before: str | None) -> None:
-        """Start on `current`; when that fails and there is a good generation, start that one, and say so."""
-        try:
-            await self._launch(identity)
-        except EngineFailed as error:
-            if before is None or before == identity:
-                raise
-            self._generations.point("current", before)
-            try:
-                await self._launch(before)
-            except EngineFailed as again:
-                raise EngineFailed(f"{error} The last good configuration does not start either: {again}") from error
-            raise EngineFailed(f"{error} The last good configuration was started instead.") from error
 
     async def _launch(self, identity: str) -> None:
         for orphan in self._process.orphans():
