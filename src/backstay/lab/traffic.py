@@ -19,6 +19,7 @@ from backstay.lab.waiting import until
 
 START_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 40.0
+TAIL_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,20 @@ class Figures:
 class Traffic:
     """A witness on one global IP, from `start` to `stop`."""
 
-    def __init__(self, folder: LabFolder, ip: LabIp, *, rate: float, websockets: int = 0) -> None:
+    def __init__(
+        self,
+        folder: LabFolder,
+        ip: LabIp,
+        *,
+        rate: float,
+        websockets: int = 0,
+        timeout_s: float = 5.0,
+        report_every_s: float = 1.0,
+    ) -> None:
+        """`timeout_s`: an answer that takes longer is none. `report_every_s`: between two lines of `latest`."""
         self.ip = ip
+        self._timeout_s = timeout_s
+        self._report_every_s = report_every_s
         self._folder = folder
         self._rate = rate
         self._websockets = websockets
@@ -80,6 +93,13 @@ class Traffic:
                 except ValueError:  # a line that is being written
                     return
 
+    def latest(self, count: int) -> list[dict[str, Any]]:
+        """The last `count` lines that tell of an interval, oldest first; the report may be long."""
+        with self._report.open("rb") as file:
+            file.seek(max(0, self._report.stat().st_size - TAIL_BYTES))
+            lines = file.read().split(b"\n")[1:-1]  # the first may be cut, and the last is being written
+        return [line for line in map(json.loads, lines) if line["type"] == "progress"][-count:]
+
     def _any(self, kind: str) -> bool:
         return any(line["type"] == kind for line in self.lines())
 
@@ -89,7 +109,8 @@ class Traffic:
             raise LabError(f"No HTTP service is behind {self.ip.name}, so the witness has nothing to ask for.")
         source = self._folder.layout.host(WITNESS).address
         options = [f"--address={self.ip.address}", f"--port={front.port}", f"--host={front.hostname}"]
-        options += [f"--source={source}", f"--rate={self._rate}", f"--report={self._report}", "--report-every=1"]
+        options += [f"--source={source}", f"--rate={self._rate}", f"--report={self._report}"]
+        options += [f"--timeout={self._timeout_s}", f"--report-every={self._report_every_s}"]
         if front.tls:
             options += ["--tls", f"--ca={self._folder.ca}"]
         if self._websockets and front.websocket_path:

@@ -52,6 +52,7 @@ class Observation:
     status: int | None = None
     body: bytes = b""
     detail: str = ""  # what, where: for people
+    connected: bool = False  # HTTP and HTTPS: the host took the connection, whatever came of it then
 
     @property
     def ok(self) -> bool:

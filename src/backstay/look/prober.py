@@ -75,7 +75,9 @@ class NetworkProber:
             verdict = of_error(error)
         except Exception as error:  # a fault of ours or of a library: whoever watches must go on
             verdict = Verdict(outcome=Outcome.NOT_SENT, detail=f"{type(error).__name__}: {error}")
-        return self._observation(target, sent_at, (progress.judged_at or clock()) - sent, verdict)
+        return self._observation(
+            target, sent_at, (progress.judged_at or clock()) - sent, verdict, connected=progress.connected
+        )
 
     async def _dispatch(self, target: Target, progress: Progress) -> Verdict:
         fault = _fault(target)
@@ -95,7 +97,9 @@ class NetworkProber:
             self._echoes[key] = Echo(v6=key[0], source=key[1])
         return self._echoes[key]
 
-    def _observation(self, target: Target, sent_at: datetime, rtt_s: float, verdict: Verdict) -> Observation:
+    def _observation(
+        self, target: Target, sent_at: datetime, rtt_s: float, verdict: Verdict, *, connected: bool = False
+    ) -> Observation:
         return Observation(
             target=target,
             time=sent_at,
@@ -104,6 +108,7 @@ class NetworkProber:
             status=verdict.status,
             body=verdict.body,
             detail=verdict.detail,
+            connected=connected,
         )
 
 

@@ -44,10 +44,11 @@ class Schedule(Generic[Key]):
     def __contains__(self, key: Key) -> bool:
         return key in self._plans
 
-    def put(self, key: Key, every_s: float, now_s: float, *, at_once: bool = False) -> None:
+    def put(self, key: Key, every_s: float, now_s: float, *, at_once: bool = False, phase: float | None = None) -> None:
         """Have `key` due every `every_s` from now on; an earlier plan of it is replaced, and an equal one kept.
 
-        `at_once`: the first time is now (a burst after a miss); else somewhere within the first interval.
+        `at_once`: the first time is now (a burst after a miss); else somewhere within the first interval: at `phase`
+        (0..1) of it, for keys that are to take turns.
         Raises ValueError for an interval that is not positive.
         """
         if not (every_s > 0 and math.isfinite(every_s)):
@@ -56,7 +57,7 @@ class Schedule(Generic[Key]):
         if known and known.every_s == every_s and not at_once:
             return
         self._version += 1
-        start = now_s if at_once else now_s + self._fraction(key, 0) * every_s
+        start = now_s if at_once else now_s + (self._fraction(key, 0) if phase is None else phase) * every_s
         self._plans[key] = _Plan(every_s, start, 0, self._version)
         heapq.heappush(self._heap, (start, self._version, key))
 

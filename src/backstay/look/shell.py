@@ -29,10 +29,19 @@ class Watch(Generic[Key]):
         self._in_flight: dict[Key, set[asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
 
-    def put(self, key: Key, target: Target, *, every_s: float, timeout_s: float, at_once: bool = False) -> None:
-        """Probe `target` as `key` from now on; put again, it replaces the target and its rate."""
+    def put(
+        self,
+        key: Key,
+        target: Target,
+        *,
+        every_s: float,
+        timeout_s: float,
+        at_once: bool = False,
+        phase: float | None = None,
+    ) -> None:
+        """Probe `target` as `key` from now on; put again, it replaces the target and its rate (`Schedule.put`)."""
         self._targets[key] = (target, timeout_s)
-        self._schedule.put(key, every_s, asyncio.get_running_loop().time(), at_once=at_once)
+        self._schedule.put(key, every_s, asyncio.get_running_loop().time(), at_once=at_once, phase=phase)
         self._changed.set()
 
     def remove(self, key: Key) -> None:

@@ -105,7 +105,15 @@ async def test_an_https_target_that(name: str, prober: NetworkProber, serve: Ser
 )
 async def test_a_port_that_nobody_listens_on_refuses(kind: ProbeKind, outcome: Outcome, prober: NetworkProber) -> None:
     found = await seen(prober, Target(kind=kind, address=LOCAL, port=free_port()))
-    assert (found.outcome, found.detail) == (outcome, "connection refused")
+    assert (found.outcome, found.detail, found.connected) == (outcome, "connection refused", False)
+
+
+@pytest.mark.parametrize("kind", [ProbeKind.HTTP, ProbeKind.HTTPS])
+async def test_a_target_that_takes_the_connection_and_says_nothing_is_told_from_one_that_takes_none(
+    kind: ProbeKind, prober: NetworkProber, serve: Serve
+) -> None:
+    found = await seen(prober, Target(kind=kind, address=LOCAL, port=await serve(silent), verify=False), 0.3)
+    assert (found.outcome, found.connected) == (Outcome.TIMED_OUT, True)
 
 
 async def test_a_tcp_target_answers_by_accepting(prober: NetworkProber, serve: Serve) -> None:

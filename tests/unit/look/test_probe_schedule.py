@@ -47,6 +47,14 @@ def test_two_load_balancers_probe_the_same_target_at_different_moments() -> None
     assert one.next_s() != two.next_s()
 
 
+def test_keys_with_a_phase_take_turns() -> None:
+    schedule = Schedule[str]()
+    for key, phase in (("http", 0.0), ("https", 0.5)):
+        schedule.put(key, 1.0, now_s=100.0, phase=phase)
+    assert schedule.due(100.0) == ["http"]
+    assert schedule.due(100.5) == ["https"]
+
+
 def test_after_a_pause_missed_probes_are_skipped_not_made_up_for() -> None:
     schedule = Schedule[str]()
     schedule.put("web1", 1.0, now_s=0.0, at_once=True)

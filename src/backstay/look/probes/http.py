@@ -9,6 +9,7 @@ See docs/decisions/0021.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import OrderedDict
 from dataclasses import replace
@@ -65,18 +66,33 @@ class Http:
 
 
 async def _exchange(target: Target, context: ssl.SSLContext | None, progress: Progress) -> Verdict:
-    transport, exchange = await asyncio.get_running_loop().create_connection(
+    connection = await _connected(target)
+    progress.connected = True
+    transport, exchange = await asyncio.get_running_loop().create_connection(  # which owns the socket from here on
         lambda: _Exchange(target, progress),
-        target.address,
-        _port(target),
+        sock=connection,
         ssl=context,
         server_hostname=(target.server_name or target.host or target.address) if context else None,
-        local_addr=(target.source, 0) if target.source else None,
     )
     try:
         return await exchange.verdict
     finally:
         transport.abort()
+
+
+async def _connected(target: Target) -> socket.socket:
+    """TCP's handshake by itself, so that a host that takes connections is told from one that takes none."""
+    family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.setblocking(False)
+        if target.source:
+            connection.bind((target.source, 0))
+        await asyncio.get_running_loop().sock_connect(connection, (target.address, _port(target)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class _Exchange(asyncio.Protocol):

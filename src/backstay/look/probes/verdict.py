@@ -23,6 +23,7 @@ class Progress:
     """How far a probe came: what there is to tell when its time is over before it is done."""
 
     status: int | None = None
+    connected: bool = False  # TCP's handshake is done: the host lives, what does not answer now is the service
     verdict: Verdict | None = None  # known already; only its words are still being looked for
     judged_at: float | None = None  # when it became known, by the clock of the event loop
 
