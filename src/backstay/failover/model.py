@@ -18,6 +18,7 @@ class Death(StrEnum):
     HOST = "host"  # nothing answers, by any kind
     HUNG = "hung"  # the host answers, the engine accepts or not, and says nothing
     REFUSED = "refused"  # the host says that nothing listens; the agent may be restarting the engine
+    GONE = "gone"  # as before, and the agent does not run either: nobody brings the engine back
     TLS = "tls"  # HTTP answers, HTTPS does not: users are redirected into a wall
 
 
@@ -29,6 +30,7 @@ class Seen:
     kind: ProbeKind
     outcome: Outcome
     rtt_s: float
+    connected: bool = False  # the host took the connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,8 @@ class Episode:
     host_spoke: bool = False  # an answer, a refusal or a reset: somebody is at home
     looked_like: Death = Death.HOST  # at the last miss; what is learnt when it ends
     answers: Mapping[ProbeKind, int] = field(default_factory=dict)
+    mute: Mapping[ProbeKind, int] = field(default_factory=dict)  # of the misses: connected, and then nothing
+    agent_gone: bool = False  # its agent does not run: what was refused stays so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,20 @@ A pair-year has about 1e8 probes; nearly all are answered and change nothing, so
   episode: rate = sum over kinds of P(miss) a second. It is *quiet* when of the first two HTTP and first two HTTPS
   probes of its burst at most one is missed, and *hard* otherwise; the sixteen cases have their exact probabilities.
   Hard ones are a Poisson process of rate x P(hard) and are played, their case forced. Quiet ones convince nobody (each
-  sort is played 48 times for the watcher that is easiest to convince, and a rate at which one does is refused), but
-  they teach. What they teach is read off the real `take_in`: from those played, the last ones before an event are
-  drawn, as many as memory holds (SILENCES_KEPT), and the alarms of the last 40 minutes (four half-lives).
+  sort is played 48 times for the watcher that is easiest to convince, and a rate at which one does is refused) and are
+  too short to be learnt as silences (likewise), but they are alarms, and lose packets: of the last 40 minutes (four
+  half-lives) before an event as many as chance deals are drawn from those played.
 - **Learnt state** lives as long as the pair (YEARS_A_PAIR). Watchers of several configured rates share one state until
   one of them takes over, and again when they know the same.
 - **Deaths** are played from what each pair knows at its end, after the last probes of health.
 
-False is every takeover here but of a death: each of these silences would have ended by itself. Left out: pauses of the
-watcher itself (Watcher.stood_still drops what was suspected), outages on its own side (isolation check), and
-everything after the conviction (compare at the provider, route, verify).
+Each of these silences would have ended by itself, so each takeover but of a death is *false*, with one exception,
+counted apart: *justified, and it came back*. Where the active was cut off from everybody for OUTAGE_S or longer, users
+were cut off as well and the takeover ended that; nobody can tell such an outage from a death while it lasts, and nobody
+should wait. A path between watcher and active that is cut for as long is no excuse: users still reached the active.
+
+Left out: pauses of the watcher itself (Watcher.stood_still drops what was suspected), outages on its own side (the
+check of isolation), and everything after the conviction (compare at the provider, route, verify).
 """
 
 from __future__ import annotations
@@ -28,21 +32,27 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TypeVar
 
-from backstay.failover.model import Seen, Silence, Suspicion
-from backstay.failover.play import PACKETS, RTT_S, Chance, Effect, Opening, Played, Plight, miss_chance, play
-from backstay.failover.suspect import HALF_LIFE_S, SERVICE, SILENCE_MEMORY_S, SILENCES_KEPT, YEAR_S, take_in
+from backstay.failover.model import Seen, Suspicion
+from backstay.failover.play import KINDS, RTT_S, Chance, Effect, Opening, Played, Plight, miss_chance, play
+from backstay.failover.suspect import HALF_LIFE_S, OUTAGE_S, YEAR_S, take_in
 from backstay.look.model import Outcome, ProbeKind
 
 Choice = TypeVar("Choice")
 Case = tuple[bool, ...]  # of the first probes of a burst: HTTP of each round, then HTTPS; True: missed
 
 YEARS_A_PAIR = 10.0
+SERVICE = KINDS[1:]
 ROUNDS = 2  # of a burst, that decide whether an episode of independent loss is quiet
 LIBRARY = 48  # played quiet episodes of each sort
 DEALT = 8192  # of them, each sort as often as it happens: what is drawn from
 RECENT_S = 4 * HALF_LIFE_S
 INDEPENDENT = "independent loss"
-DEATHS: Mapping[str, Effect] = {"crash": Effect.REFUSE, "hang": Effect.HANG, "link down": Effect.CUT}
+DEATHS: Mapping[str, Effect] = {
+    "engine": Effect.REFUSE,  # and its agent, which runs, does not get it up again
+    "engine and agent": Effect.GONE,
+    "hang": Effect.HANG,
+    "link down": Effect.CUT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,7 @@ class Disturbance:
     shortest_s: float
     longest_s: float
     losses: tuple[float, ...] = (0.0,)  # one of them, equally likely
+    everybody: bool = True  # it is felt by the users too, not by this watcher alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +73,7 @@ class Pattern:
     """What a load balancer and the path to it go through in a year."""
 
     name: str
-    source: str  # of the figures
+    sources: tuple[str, ...]  # of the figures
     loss: float  # of packets, independent, always
     disturbances: tuple[Disturbance, ...]
     share: float = 1.0  # of the pair-years that are asked for: where more happens, fewer say as much
@@ -70,21 +81,34 @@ class Pattern:
     def times(self, factor: float, name: str) -> Pattern:
         """So much more often, and so much more independent loss; no longer."""
         worse = tuple(replace(one, per_year=one.per_year * factor) for one in self.disturbances)
-        source = f"{factor:g} times {self.name}"
-        return Pattern(name=name, source=source, loss=self.loss * factor, disturbances=worse, share=0.25)
+        sources = (f"{factor:g} times as often as {self.name}, no longer",)
+        return Pattern(name=name, sources=sources, loss=self.loss * factor, disturbances=worse, share=0.5)
 
 
 MEASURED = Pattern(
     name="measured",
-    source=(
-        "loss within a datacenter 1e-5 to 1e-4 (published: Guo et al., Pingmesh, SIGCOMM 2015); a top-of-rack switch"
-        " fails in about 5% of years (published: Gill et al., SIGCOMM 2011); its 30 s and all else are assumed, not"
-        " measured by us"
+    sources=(
+        "published: loss within a datacenter 1e-5 to 1e-4 (Guo et al., Pingmesh, SIGCOMM 2015)",
+        "published: pauses of live migrations 50 ms median, 300 ms 99th percentile (Ruprecht et al., VM Live Migration"
+        " At Scale, VEE 2018): with one a month 2.2 a year above 0.1 s and 0.017 above 0.5 s, by a log-normal through"
+        " the two; taken as 2 and 0.02, with heavier tails",
+        "published: pauses of up to 5 s in live migrations (Azure, Maintenance for virtual machines): the longest",
+        "published: a top-of-rack switch fails in about 5% of years (Gill et al., SIGCOMM 2011); its 30 s are assumed",
+        "assumed: one migration a month; bursts of loss, lossy minutes, cut paths, restarts of an engine",
+        "measured by us: the round trip, in namespaces under load (docs/failover.md)",
     ),
     loss=2e-5,
     disturbances=(
         Disturbance(name="short pause", effect=Effect.PAUSE, per_year=2.0, shortest_s=0.1, longest_s=0.5),
-        Disturbance(name="long pause", effect=Effect.PAUSE, per_year=0.2, shortest_s=0.5, longest_s=5.0),
+        Disturbance(name="long pause", effect=Effect.PAUSE, per_year=0.02, shortest_s=0.5, longest_s=5.0),
+        Disturbance(
+            name="burst of loss",
+            effect=Effect.LOSS,
+            per_year=2.0,
+            shortest_s=0.1,
+            longest_s=2.0,
+            losses=(0.1, 0.3, 0.5),
+        ),
         Disturbance(
             name="lossy minutes",
             effect=Effect.LOSS,
@@ -93,7 +117,11 @@ MEASURED = Pattern(
             longest_s=180.0,
             losses=(0.1, 0.2, 0.3),
         ),
+        Disturbance(name="engine restart", effect=Effect.REFUSE, per_year=1.0, shortest_s=0.3, longest_s=1.2),
         Disturbance(name="switch outage", effect=Effect.CUT, per_year=0.05, shortest_s=30.0, longest_s=30.0),
+        Disturbance(
+            name="cut path", effect=Effect.CUT, per_year=0.002, shortest_s=30.0, longest_s=30.0, everybody=False
+        ),
     ),
 )
 PATTERNS: Mapping[str, Pattern] = {one.name: one for one in (MEASURED, MEASURED.times(10, "worse"))}
@@ -107,18 +135,23 @@ class Tally:
     rate: float  # false_takeovers_per_year, as configured
     pair_years: float
     happened: Counter[str] = field(default_factory=Counter)  # cause -> how often
-    takeovers: Counter[str] = field(default_factory=Counter)  # cause -> how often it was taken for a death
+    false: Counter[str] = field(default_factory=Counter)  # cause -> how often it was taken for a death
+    justified: Counter[str] = field(default_factory=Counter)  # likewise, of outages that users felt too
     took_s: dict[str, list[float]] = field(default_factory=dict)  # death -> detection times, sorted
     missed: Counter[str] = field(default_factory=Counter)  # death -> not detected within a minute
 
     @property
     def false_per_year(self) -> float:
-        return self.takeovers.total() / self.pair_years
+        return self.false.total() / self.pair_years
+
+    @property
+    def justified_per_year(self) -> float:
+        return self.justified.total() / self.pair_years
 
     @property
     def interval(self) -> tuple[float, float]:
         """95%, of false takeovers a pair-year."""
-        low, high = poisson_interval(self.takeovers.total())
+        low, high = poisson_interval(self.false.total())
         return low / self.pair_years, high / self.pair_years
 
     @property
@@ -158,6 +191,7 @@ class _Event:
     cause: str
     plight: Plight
     opening: Opening | None = None
+    justifies: bool = False
 
 
 class _Pair:
@@ -170,7 +204,7 @@ class _Pair:
         for event in sorted(self._events(for_s), key=lambda event: event.at_s):
             self._pass(max(self._now_s, event.at_s))
             plight = replace(event.plight, start_s=self._now_s)
-            self._all_play(event.cause, plight, event.opening)
+            self._all_play(replace(event, plight=plight))
             self._now_s += plight.length_s
         self._pass(max(self._now_s, for_s))
         for name, effect in DEATHS.items():
@@ -183,7 +217,8 @@ class _Pair:
                 length_s = one.shortest_s * (one.longest_s / one.shortest_s) ** self._chance.random()
                 loss = one.losses[int(self._chance.random() * len(one.losses))]
                 plight = Plight(effect=one.effect, start_s=at_s, length_s=length_s, loss=loss, background=background)
-                yield _Event(at_s, one.name, plight)
+                justifies = one.everybody and one.effect is Effect.CUT and length_s >= OUTAGE_S
+                yield _Event(at_s, one.name, plight, justifies=justifies)
         for at_s in _arrivals(self._quiet.hard_per_s, for_s, self._chance):
             plight = Plight(effect=Effect.LOSS, start_s=at_s, length_s=0.0, background=background)
             yield _Event(at_s, INDEPENDENT, plight, self._quiet.hard_opening(self._chance))
@@ -196,12 +231,14 @@ class _Pair:
             _join(known, taught.add_to(suspicion), rates)
         self._known, self._now_s = known, to_s
 
-    def _all_play(self, cause: str, plight: Plight, opening: Opening | None) -> None:
+    def _all_play(self, event: _Event) -> None:
         known: list[tuple[Suspicion, tuple[float, ...]]] = []
         for suspicion, rates in self._known:
-            for rate, played in play(suspicion, plight, rates, self._chance, opening).items():
-                self._tallies[rate].happened[cause] += 1
-                self._tallies[rate].takeovers[cause] += played.convinced_after_s is not None
+            for rate, played in play(suspicion, event.plight, rates, self._chance, event.opening).items():
+                tally = self._tallies[rate]
+                tally.happened[event.cause] += 1
+                if played.convinced_after_s is not None:
+                    (tally.justified if event.justifies else tally.false)[event.cause] += 1
                 _join(known, played.suspicion, (rate,))
         self._known = known
 
@@ -227,7 +264,7 @@ def _join(known: list[tuple[Suspicion, tuple[float, ...]]], suspicion: Suspicion
 def fresh() -> Suspicion:
     """A watcher that has seen each kind answer, and nothing else."""
     suspicion = Suspicion()
-    for kind in PACKETS:
+    for kind in KINDS:
         suspicion = take_in(suspicion, Seen(at_s=0.0, kind=kind, outcome=Outcome.ANSWERED, rtt_s=RTT_S))
     return suspicion
 
@@ -240,12 +277,10 @@ class _Taught:
     at_s: float
     lost: float
     alarms: float
-    silences: tuple[Silence, ...]
 
     def add_to(self, suspicion: Suspicion) -> Suspicion:
         keep = 0.5 ** (self.for_s / HALF_LIFE_S)
         before = suspicion.normal
-        kept = [one for one in before.silences if self.at_s - one.ended_at_s < SILENCE_MEMORY_S]
         normal = replace(
             before,
             watched_s=self.at_s,  # from the pair's beginning on
@@ -253,9 +288,8 @@ class _Taught:
             packets_lost=before.packets_lost * keep + self.lost,
             alarms=before.alarms * keep + self.alarms,
             updated_at_s=self.at_s,
-            silences=(*kept, *self.silences)[-SILENCES_KEPT:],
         )
-        return replace(suspicion, normal=normal, seen_at_s=dict.fromkeys(PACKETS, self.at_s), icmp_only_since_s=None)
+        return replace(suspicion, normal=normal, seen_at_s=dict.fromkeys(KINDS, self.at_s), icmp_only_since_s=None)
 
 
 class _Quiet:
@@ -263,61 +297,52 @@ class _Quiet:
 
     def __init__(self, loss: float, rates: Sequence[float], chance: Chance) -> None:
         self._loss = loss
-        self._miss = {kind: miss_chance(kind, loss) for kind in PACKETS}
+        self._miss = {kind: miss_chance(kind, loss) for kind in KINDS}
         self._per_s = sum(self._miss.values())  # a probe a second of each kind
         cases = [(case, self._weight(case)) for case in product((False, True), repeat=ROUNDS * len(SERVICE))]
         quiet = [(case, weight) for case, weight in cases if sum(case) < ROUNDS]
         self._hard_cases = [(case, weight) for case, weight in cases if sum(case) >= ROUNDS]
         self.hard_per_s = self._per_s * sum(weight for _, weight in self._hard_cases)
-        self._taught: list[tuple[float, Silence | None]] = []  # packets lost, what is learnt; each equally likely
+        self._lost: list[float] = []  # packets, by one of them; each equally likely
         if self._per_s > 0:
-            self._taught = self._play_all(quiet, max(rates), chance)
+            self._lost = self._play_all(quiet, max(rates), chance)
 
     def _weight(self, case: Case) -> float:
         kinds = [kind for kind in SERVICE for _ in range(ROUNDS)]
         tossed = zip(kinds, case, strict=True)
         return math.prod(self._miss[kind] if missed else 1.0 - self._miss[kind] for kind, missed in tossed)
 
-    def _play_all(
-        self, cases: Sequence[tuple[Case, float]], rate: float, chance: Chance
-    ) -> list[tuple[float, Silence | None]]:
+    def _play_all(self, cases: Sequence[tuple[Case, float]], rate: float, chance: Chance) -> list[float]:
         """Play some of each sort, then deal them out as often as each sort happens."""
         known = fresh()
         # Easiest to convince: years without any alarm, and the highest rate.
         known = replace(known, normal=replace(known.normal, watched_s=YEARS_A_PAIR * YEAR_S))
         plight = Plight(effect=Effect.LOSS, start_s=0.0, length_s=0.0, background=self._loss)
         library: dict[tuple[ProbeKind, Case], list[Played]] = {}
-        for kind, (case, _) in product(PACKETS, cases):
+        for kind, (case, _) in product(KINDS, cases):
             opening = _opening(kind, case)
             library[kind, case] = [play(known, plight, (rate,), chance, opening)[rate] for _ in range(LIBRARY)]
-        if any(one.convinced_after_s is not None for played in library.values() for one in played):
+        everyone = [one for played in library.values() for one in played]
+        if any(one.convinced_after_s is not None for one in everyone):
             raise ValueError(f"{rate} false takeovers a year: so many that two lost probes convince; give a lower rate")
-        taught = []
+        assert not any(one.suspicion.normal.silences for one in everyone), "a lost probe is no silence"
+        lost = []
         for _ in range(DEALT):
             found = library[_pick(list(self._miss.items()), chance), _pick(cases, chance)]
-            normal = found[int(chance.random() * len(found))].suspicion.normal
-            taught.append((normal.packets_lost, normal.silences[-1] if normal.silences else None))
-        return taught
+            lost.append(found[int(chance.random() * len(found))].suspicion.normal.packets_lost)
+        return lost
 
     def hard_opening(self, chance: Chance) -> Opening:
         return _opening(_pick(list(self._miss.items()), chance), _pick(self._hard_cases, chance))
 
     def taught(self, for_s: float, at_s: float, chance: Chance) -> _Taught:
-        """The newest come first: no more than is remembered is drawn."""
+        """The newest come first: what is older than RECENT_S has decayed."""
         lost = alarms = 0.0
-        silences: list[Silence] = []
-        for age_s in _arrivals(self._per_s, for_s, chance):
-            packets_lost, silence = self._taught[int(chance.random() * DEALT)]
-            if age_s < RECENT_S:
-                keep = 0.5 ** (age_s / HALF_LIFE_S)
-                lost += keep * packets_lost
-                alarms += keep
-            if silence is not None:
-                ended_at_s = at_s - age_s
-                silences.append(Silence(death=silence.death, ended_at_s=ended_at_s, duration_s=silence.duration_s))
-            if len(silences) >= SILENCES_KEPT and age_s >= RECENT_S:
-                break
-        return _Taught(for_s, at_s, lost, alarms, tuple(reversed(silences)))
+        for age_s in _arrivals(self._per_s, min(for_s, RECENT_S), chance):
+            keep = 0.5 ** (age_s / HALF_LIFE_S)
+            lost += keep * self._lost[int(chance.random() * DEALT)]
+            alarms += keep
+        return _Taught(for_s, at_s, lost, alarms)
 
 
 def _opening(kind: ProbeKind, case: Case) -> Opening:

@@ -2,16 +2,24 @@
 
 Two questions, and both must be answered:
 
-1. *Could lost packets alone look like this?* A sequential probability ratio test (Wald 1945): how much likelier are
-   these misses and answers from a dead candidate than from a live one? The live one sits behind the packet loss of the
-   last minutes, or behind a path that has just become lossy (a mixture over loss rates: the first seconds of 30% loss
-   look like a hang). A probe over TCP needs about eight packets in a row, so under 30% loss a failed HTTP probe says
-   nearly nothing, and under 0.1% nearly everything; pings that answer tell the two apart.
+1. *Could lost packets alone look like this?* A sequential probability ratio test (Wald, Annals of Mathematical
+   Statistics 16, 1945): how much likelier are these misses and answers from a dead candidate than from a live one? Its
+   threshold is Wald's bound, A <= 1 / P(false alarm), spent over the alarms of a year. The live one sits behind the
+   packet loss of the last minutes, or behind a path that has just become lossy (a mixture over loss rates: the first
+   seconds of 30% loss look like a hang). A probe over TCP needs about eight packets in a row, so under 30% loss a
+   failed HTTP probe says nearly nothing, and under 0.1% nearly everything; pings that answer tell the two apart.
 2. *Do live ones fall silent for so long?* Packets are not independent: a paused VM, a switch that relearns, an engine
-   that reloads are silent for a while and come back. The lengths of such silences are learnt, each sort by itself:
-   exponential with a gamma prior, so the predictive tail is Lomax, P(D > t) = (1 + t/beta)^-alpha, which one long
-   silence makes heavy (cf. the phi-accrual detector, Hayashibara 2004, whose tail is normal and is not). Patience is
-   the t at which silences a year times P(D > t) is what the operator chose: `false_takeovers_per_year`.
+   that reloads are silent for a while and come back. Patience is the t at which silences longer than t come as often as
+   the operator lets this sort be taken for death (its share of `false_takeovers_per_year`):
+
+       silences a year longer than t  =  1 / (t / prior + years)  +  sum of min(1, (length / t)^(2 + n)) / (1 + years)
+
+   The first term is what has not been seen: a gamma-Poisson estimate, Pareto of index 1 while nothing is known (the
+   heaviest tail that has a scale), less with each year watched. The second counts the n that were seen here; each also
+   stands for longer ones like it, the less the more were seen, so one long pause makes the watcher patient at once, and
+   for years. What packet loss explains is no silence: the first question answers it. The phi-accrual
+   detector (Hayashibara, Defago, Yared, Katayama, SRDS 2004) asks the same question, P(later), of a normal distribution
+   of gaps; a pause is no gap of that kind, and what a person can choose is a rate a year, not phi.
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from backstay.failover.model import Death, Episode, Evidence, Normal, Seen, Silence, Suspicion
 from backstay.look.model import Outcome, ProbeKind
@@ -27,26 +36,41 @@ YEAR_S = 365.25 * 86_400
 HALF_LIFE_S = 600.0  # of packet loss and alarms: "the loss of the last minutes"
 NEWLY_LOSSY = 0.01  # of alarms: the path has just become lossy, by any of LOSSES
 LOSSES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # beyond: an outage, which is a silence and judged by its length
-PACKETS_PER_TCP_PROBE = 8  # SYN to FIN of a small HTTP exchange; TLS adds some, its misses are weighed alike
+# In a row, of one exchange: SYN to FIN.
+PACKETS = {ProbeKind.ICMP: 1, ProbeKind.HTTP: 8, ProbeKind.HTTPS: 12, ProbeKind.TCP: 3}
+PACKETS_AFTER_CONNECT = {ProbeKind.HTTP: 3, ProbeKind.HTTPS: 6, ProbeKind.TCP: 0}  # once TCP's handshake is done
 P_MISS_IF_DEAD = 0.999
-SILENCES_KEPT = 256
-SILENCE_MEMORY_S = YEAR_S
+SILENCES_KEPT = 64  # of them the longest
+SILENCE_MEMORY_S = 10 * YEAR_S
+LEARNT_FROM_S, LEARNT_FROM_NATS = 0.5, 10.0  # less convinces nobody
+PATIENCE_STEP_S = 0.001
+OUTAGE_S = 10.0  # what lasts longer cuts users off, whatever ends it: no patience goes beyond it, and it teaches none
 
-# Prior of each sort of silence: (a year, mean length, weight of the prior in observed silences).
+
+class Prior(NamedTuple):
+    """What is reckoned with before anything was seen of one sort of silence."""
+
+    per_year: float  # longer than a second
+    share: float  # of the false takeovers that the operator allows
+    least_s: float = 0.0  # of patience
+
+
+# HOST: from the published pauses of migrated VMs (docs/failover.md), doubled.
 # REFUSED: an engine that died is restarted by its agent within about a second, and that is no death.
-# TLS: a certificate is replaced by a reload; nobody gains by acting within the second.
-PRIOR: Mapping[Death, tuple[float, float, float]] = {
-    Death.HOST: (12.0, 0.06, 8.0),
-    Death.HUNG: (12.0, 0.06, 8.0),
-    Death.REFUSED: (52.0, 0.15, 8.0),
-    Death.TLS: (12.0, 0.5, 8.0),
+# TLS: likewise when HTTP is up again first; and a certificate is replaced by a reload.
+PRIOR: Mapping[Death, Prior] = {
+    Death.HOST: Prior(per_year=0.03, share=0.5),
+    Death.HUNG: Prior(per_year=0.01, share=0.15),
+    Death.REFUSED: Prior(per_year=0.02, share=0.2, least_s=1.5),
+    Death.GONE: Prior(per_year=0.006, share=0.1),
+    Death.TLS: Prior(per_year=0.02, share=0.05, least_s=2.0),
 }
 
 HOST_SPEAKS = frozenset(
     {Outcome.ANSWERED, Outcome.REFUSED, Outcome.RESET, Outcome.BAD_STATUS, Outcome.BAD_CERTIFICATE, Outcome.BAD_ANSWER}
 )
 SAYS_NO = frozenset({Outcome.REFUSED, Outcome.RESET, Outcome.BAD_CERTIFICATE, Outcome.BAD_STATUS, Outcome.BAD_ANSWER})
-SERVICE = (ProbeKind.HTTP, ProbeKind.HTTPS)
+SERVICE = (ProbeKind.HTTP, ProbeKind.HTTPS, ProbeKind.TCP)
 
 
 def take_in(suspicion: Suspicion, seen: Seen) -> Suspicion:
@@ -60,6 +84,8 @@ def take_in(suspicion: Suspicion, seen: Seen) -> Suspicion:
     if episode is not None and seen.at_s < episode.began_at_s:
         return suspicion  # sent before the first miss: an answer to an older question
     if missed and episode is None:
+        if seen.at_s < suspicion.seen_at_s.get(seen.kind, -math.inf):
+            return suspicion  # a later question was answered meanwhile: old news
         if seen.kind is ProbeKind.ICMP and suspicion.icmp_only_since_s is not None:
             return suspicion  # filtered, and said so: no reason to burst for each ping
         episode = Episode(began_at_s=seen.at_s)
@@ -80,17 +106,32 @@ def _answered(suspicion: Suspicion, seen: Seen) -> Suspicion:
 def _in_episode(suspicion: Suspicion, episode: Episode, seen: Seen, missed: bool) -> Suspicion:
     counts = dict(episode.misses if missed else episode.answers)
     counts[seen.kind] = counts.get(seen.kind, 0) + 1
+    mute = dict(episode.mute)
+    if missed and seen.connected and seen.outcome is Outcome.TIMED_OUT:
+        mute[seen.kind] = mute.get(seen.kind, 0) + 1
     episode = replace(
         episode,
+        mute=mute,
         misses=counts if missed else episode.misses,
         answers=episode.answers if missed else counts,
         last={**episode.last, seen.kind: seen.outcome},
-        host_spoke=episode.host_spoke or seen.outcome in HOST_SPEAKS,
+        host_spoke=episode.host_spoke or seen.connected or seen.outcome in HOST_SPEAKS,
     )
     if missed:
         return replace(suspicion, episode=replace(episode, looked_like=sort(episode)))
     suspicion = replace(suspicion, seen_at_s={**suspicion.seen_at_s, seen.kind: seen.at_s})
-    return _close(suspicion, episode, seen.at_s) if _cleared(episode) else replace(suspicion, episode=episode)
+    return (
+        _close(suspicion, episode, seen.at_s + seen.rtt_s) if _cleared(episode) else replace(suspicion, episode=episode)
+    )
+
+
+def hear_of_agent(suspicion: Suspicion, *, gone: bool) -> Suspicion:
+    """Take in whether the candidate's agent runs, asked since its service was first missed."""
+    episode = suspicion.episode
+    if episode is None or episode.agent_gone == gone:
+        return suspicion
+    episode = replace(episode, agent_gone=gone)
+    return replace(suspicion, episode=replace(episode, looked_like=sort(episode)))
 
 
 def _cleared(episode: Episode) -> bool:
@@ -113,16 +154,40 @@ def _close(suspicion: Suspicion, episode: Episode, at_s: float) -> Suspicion:
             packets_sent=normal.packets_sent + icmp_missed + icmp_answered,
             packets_lost=normal.packets_lost + icmp_missed,
         )
-    if _service_missed(episode):
+    if _teaches(episode, at_s - episode.began_at_s, packet_loss(normal)):
         silence = Silence(death=episode.looked_like, ended_at_s=at_s, duration_s=at_s - episode.began_at_s)
-        kept = [s for s in normal.silences if at_s - s.ended_at_s < SILENCE_MEMORY_S]
-        normal = replace(normal, silences=(*kept, silence)[-SILENCES_KEPT:])
+        normal = learn_silence(normal, silence)
     since = suspicion.icmp_only_since_s
     if filtered and since is None:
         since = episode.began_at_s
     elif icmp_answered:
         since = None
     return replace(suspicion, normal=normal, episode=None, icmp_only_since_s=since)
+
+
+def _teaches(episode: Episode, silent_s: float, loss: float) -> bool:
+    """What lost packets explain is no silence, and an outage is no pause."""
+    if not (_service_missed(episode) and LEARNT_FROM_S <= silent_s <= OUTAGE_S):
+        return False
+    unanswered = replace(episode, answers={kind: n for kind, n in episode.answers.items() if kind is ProbeKind.ICMP})
+    return log_likelihood(unanswered, episode.looked_like, loss) > LEARNT_FROM_NATS
+
+
+def learn_silence(normal: Normal, silence: Silence) -> Normal:
+    """Patience is learnt from it: kept for SILENCE_MEMORY_S, and the longest the longest."""
+    kept = [one for one in (*normal.silences, silence) if silence.ended_at_s - one.ended_at_s < SILENCE_MEMORY_S]
+    if len(kept) > SILENCES_KEPT:
+        kept.remove(min(kept, key=lambda one: one.duration_s))
+    return replace(normal, silences=tuple(kept))
+
+
+def unlearn_death(normal: Normal, since_s: float) -> Normal:
+    """What ended since then had convinced: it was a death, and patience is learnt from false alarms alone.
+
+    Unless the host itself was silent: no machine starts within OUTAGE_S, so what is back by then had not died.
+    """
+    kept = (one for one in normal.silences if one.ended_at_s < since_s or one.death is Death.HOST)
+    return replace(normal, silences=tuple(kept))
 
 
 def _service_missed(episode: Episode) -> bool:
@@ -153,10 +218,12 @@ def sort(episode: Episode) -> Death:
     https = episode.last.get(ProbeKind.HTTPS)
     if http is Outcome.ANSWERED and https not in (None, Outcome.ANSWERED):
         return Death.TLS
+    if http is None and https is Outcome.BAD_CERTIFICATE:
+        return Death.TLS  # whoever shows a certificate does not hang
     if not episode.host_spoke:
         return Death.HOST
-    if Outcome.REFUSED in (http, https):
-        return Death.REFUSED
+    if Outcome.REFUSED in (http, https, episode.last.get(ProbeKind.TCP)):
+        return Death.GONE if episode.agent_gone else Death.REFUSED
     return Death.HUNG
 
 
@@ -206,7 +273,7 @@ def log_likelihood(episode: Episode, death: Death, loss: float, *, pings: bool =
 
 def _of_alive(episode: Episode, loss: float, pings: bool) -> float:
     total = _of_pings(episode, loss) if pings else 0.0
-    return total + sum(_of_live_service(episode, kind, loss) for kind in SERVICE)
+    return total + sum(_of_live_service(episode, kind, loss) for kind in SERVICE if kind in episode.last)
 
 
 def _of_dead(episode: Episode, death: Death, loss: float, pings: bool) -> float:
@@ -216,6 +283,8 @@ def _of_dead(episode: Episode, death: Death, loss: float, pings: bool) -> float:
     elif pings:
         total += _of_pings(episode, loss)
     for kind in SERVICE:
+        if kind not in episode.last:
+            continue
         if death is Death.TLS and kind is ProbeKind.HTTP:
             total += _of_live_service(episode, kind, loss)
             continue
@@ -225,10 +294,18 @@ def _of_dead(episode: Episode, death: Death, loss: float, pings: bool) -> float:
 
 
 def _of_live_service(episode: Episode, kind: ProbeKind, loss: float) -> float:
-    of_tcp = 1.0 - (1.0 - loss) ** PACKETS_PER_TCP_PROBE
+    of_tcp = 1.0 - (1.0 - loss) ** PACKETS[kind]
     # An answer that says no (refused, reset, a bad certificate) is not a lost packet.
     miss = 1e-6 if episode.last.get(kind) in SAYS_NO else of_tcp
-    return episode.misses.get(kind, 0) * math.log(miss) + episode.answers.get(kind, 0) * math.log(1.0 - of_tcp)
+    # Connected, and then nothing: fewer packets could have been lost. Conditional on the connection, which a hung
+    # engine's kernel makes as well.
+    mute = episode.mute.get(kind, 0)
+    of_mute = min(miss, 1.0 - (1.0 - loss) ** PACKETS_AFTER_CONNECT[kind])
+    return (
+        (episode.misses.get(kind, 0) - mute) * math.log(miss)
+        + (mute * math.log(of_mute) if mute else 0.0)
+        + episode.answers.get(kind, 0) * math.log(1.0 - of_tcp)
+    )
 
 
 def _of_pings(episode: Episode, loss: float) -> float:
@@ -248,13 +325,23 @@ def threshold(normal: Normal, *, false_takeovers_per_year: float) -> float:
 
 
 def patience_s(normal: Normal, death: Death, *, false_takeovers_per_year: float) -> float:
-    """How long a silence must last: silences a year x P(longer) = the chosen rate, shared over the sorts."""
-    per_year, mean_s, weight = PRIOR[death]
-    lengths = [s.duration_s for s in normal.silences if s.death is death]
-    rate = (per_year + len(lengths)) / (1.0 + normal.watched_s / YEAR_S)
-    alpha = weight + len(lengths)
-    beta = weight * mean_s + sum(lengths)
-    budget = false_takeovers_per_year / len(Death)
-    if rate <= budget:
-        return 0.0
-    return float(beta * ((rate / budget) ** (1.0 / alpha) - 1.0))
+    """How long a silence must last, 0..OUTAGE_S: longer ones that end by themselves are as seldom as is allowed."""
+    prior = PRIOR[death]
+    allowed = prior.share * false_takeovers_per_year
+    lengths = [one.duration_s for one in normal.silences if one.death is death]
+    years = normal.watched_s / YEAR_S
+
+    index = 2 + len(lengths)
+
+    def too_short(time_s: float) -> bool:
+        seen = sum(min(1.0, (length / time_s) ** index) for length in lengths)
+        return 1.0 / (time_s / prior.per_year + years) + seen / (1.0 + years) > allowed
+
+    low = max(prior.least_s, prior.per_year * (1.0 / allowed - years))  # with nothing seen
+    if not lengths or low >= OUTAGE_S or too_short(OUTAGE_S):
+        return min(low, OUTAGE_S) if not lengths else OUTAGE_S
+    high = OUTAGE_S
+    while high - low > PATIENCE_STEP_S:
+        middle = (low + high) / 2
+        low, high = (middle, high) if too_short(middle) else (low, middle)
+    return high

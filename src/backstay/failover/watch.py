@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backstay.failover import pace
-from backstay.failover.model import Seen, Suspicion
-from backstay.failover.suspect import take_in
+from backstay.failover.model import Death, Seen, Silence, Suspicion
+from backstay.failover.suspect import hear_of_agent, learn_silence, patience_s, take_in, unlearn_death
 from backstay.look.model import Observation, Outcome, ProbeKind, Target
 from backstay.look.ports import Prober
 from backstay.look.shell import Watch
@@ -110,14 +110,16 @@ class Watcher:
             close = node in self._holders or (suspicion is not None and suspicion.episode is not None)
             rate_s = pace.every_s(kind, close=close, suspected_for_s=suspected_for_s)
             # To the centisecond, so that a little more experience is no new plan.
-            wait_s = round(pace.timeout_s(asked.rtt, suspected_for_s=suspected_for_s), 2)
+            wait_s = round(pace.timeout_s(asked.rtt, doubled=suspected_for_s is not None and not _takes(suspicion)), 2)
             plan = (asked.target, rate_s, wait_s)
             before = self._rates.get(key)
             if before == plan:
                 continue
-            faster = before is not None and rate_s < before[1]
+            bursts = suspected_for_s is not None and before is not None and rate_s < before[1]
             self._rates[key] = plan
-            self._watch.put(key, asked.target, every_s=rate_s, timeout_s=wait_s, at_once=faster or before is None)
+            phase = pace.PHASE[kind] if rate_s == pace.HOLDER_S else None
+            at_once = bursts or before is None
+            self._watch.put(key, asked.target, every_s=rate_s, timeout_s=wait_s, at_once=at_once, phase=phase)
 
     # --- what is seen --------------------------------------------------------------------------------------------
 
@@ -129,7 +131,11 @@ class Watcher:
         node, kind = key
         # By the clock that is not stepped, not by the observation's wall time.
         seen = Seen(
-            at_s=self._now_s() - observation.rtt_s, kind=kind, outcome=observation.outcome, rtt_s=observation.rtt_s
+            at_s=self._now_s() - observation.rtt_s,
+            kind=kind,
+            outcome=observation.outcome,
+            rtt_s=observation.rtt_s,
+            connected=observation.connected,
         )
         if self.paused_at_s is not None and seen.at_s < self.paused_at_s:
             return  # asked before we stood still: what became of it is not the target's doing
@@ -143,11 +149,18 @@ class Watcher:
             return
         before, served = self.suspicions[node], self.served(node)
         after = self.suspicions[node] = take_in(before, seen)
-        if not served and len(after.normal.silences) > len(before.normal.silences):
-            self.unlearn_silence(node)  # it was starting
+        if not served and after.normal.silences != before.normal.silences:
+            # It was starting.
+            self.suspicions[node] = replace(after, normal=replace(after.normal, silences=before.normal.silences))
         if (before.episode is None) != (after.episode is None):
             self.repace()
         if after.episode is not None or before.episode is not None:
+            self._noticed()
+
+    def hear_of_agent(self, node: str, *, gone: bool) -> None:
+        """Whether the agent of `node` runs; asked just now."""
+        if node in self.suspicions:
+            self.suspicions[node] = hear_of_agent(self.suspicions[node], gone=gone)
             self._noticed()
 
     def answered_since(self, node: str, since_s: float) -> bool:
@@ -164,6 +177,12 @@ class Watcher:
         wanted = kinds - {ProbeKind.ICMP} or kinds
         return any(kind in self.suspicions[node].seen_at_s for kind in wanted)
 
+    def serves(self, node: str) -> bool:
+        """Did its service (its host, where it has none) answer when it was asked last, by every kind?"""
+        asked = {kind: one.last for (name, kind), one in self.asked.items() if name == node}
+        wanted = asked.keys() - {ProbeKind.ICMP} or asked.keys()
+        return all(one is not None and one.outcome is Outcome.ANSWERED for one in (asked[kind] for kind in wanted))
+
     def begin_anew(self, node: str) -> None:
         """`node` holds an address from now on: what was suspected of it before is over."""
         known = self.suspicions.get(node)
@@ -171,12 +190,22 @@ class Watcher:
             self.suspicions[node] = replace(known, episode=None)
             self.repace()
 
-    def unlearn_silence(self, node: str) -> None:
-        """The silence that ended last was a death: patience is learnt from false alarms alone."""
+    def unlearn_death(self, node: str) -> None:
+        """The silence that ended just now had convinced."""
         known = self.suspicions[node]
-        silences = known.normal.silences
-        if silences and self._now_s() - silences[-1].ended_at_s < JUST_NOW_S:
-            self.suspicions[node] = replace(known, normal=replace(known.normal, silences=silences[:-1]))
+        self.suspicions[node] = replace(known, normal=unlearn_death(known.normal, self._now_s() - JUST_NOW_S))
+
+    def learn_false_alarm(self, node: str, death: Death, silent_s: float) -> None:
+        """A person has found that a silence of `node`, at least so long, was no death though it had convinced."""
+        known = self.suspicions.get(node)
+        if known is not None:
+            silence = Silence(death=death, ended_at_s=self._now_s(), duration_s=silent_s)
+            self.suspicions[node] = replace(known, normal=learn_silence(known.normal, silence))
+
+    def patience_s(self, node: str, death: Death, false_takeovers_per_year: float) -> float:
+        """How long such a silence of `node` must last now."""
+        known = self.suspicions.get(node, Suspicion())
+        return patience_s(known.normal, death, false_takeovers_per_year=false_takeovers_per_year)
 
     def nodes(self) -> frozenset[str]:
         return frozenset(node for node, _ in self.asked)
@@ -208,6 +237,11 @@ class Watcher:
             node: replace(suspicion, episode=None) if suspicion.episode else suspicion
             for node, suspicion in self.suspicions.items()
         }
+
+
+def _takes(suspicion: Suspicion | None) -> bool:
+    """It takes connections and then says nothing."""
+    return suspicion is not None and suspicion.episode is not None and bool(suspicion.episode.mute)
 
 
 def default_gateway(routes: Path = ROUTES) -> str | None:
