@@ -54,9 +54,10 @@ class AgentError(Exception):
 class AgentUnreachable(AgentError):
     """No answer: what happened, and what next."""
 
-    def __init__(self, lb: str, what: str, next_step: str) -> None:
+    def __init__(self, lb: str, what: str, next_step: str, *, refused: bool = False) -> None:
+        """`refused`: the machine itself said that nobody listens."""
         super().__init__(f"{lb}: {what}. {next_step}")
-        self.lb, self.what, self.next_step = lb, what, next_step
+        self.lb, self.what, self.next_step, self.refused = lb, what, next_step, refused
 
 
 class AgentRefused(AgentError):
@@ -179,8 +180,10 @@ class AgentClient:
         body = {"to": self.lb, "actor": actor, "reason": reason}
         return cast(IpView, await self._post(f"/v1/ips/{ip}/move", body, timeout_s=MOVE_TIMEOUT_S))
 
-    async def rearm_ip(self, ip: str, *, actor: str, reason: str) -> IpView:
-        return cast(IpView, await self._post(f"/v1/ips/{ip}/rearm", {"actor": actor, "reason": reason}))
+    async def rearm_ip(self, ip: str, *, actor: str, reason: str, false_alarm: bool = False) -> IpView:
+        """A person has looked. `false_alarm`: its last takeover was for nothing; AgentRefused when it had none."""
+        body = {"actor": actor, "reason": reason} | ({"false_alarm": True} if false_alarm else {})
+        return cast(IpView, await self._post(f"/v1/ips/{ip}/rearm", body))
 
     async def freeze_ip(self, ip: str, *, for_s: float, actor: str, reason: str) -> IpView:
         """No automatic takeover by this candidate for so long; 0 ends a freeze."""
@@ -256,11 +259,15 @@ class AgentClient:
                 self.lb, what, f"It must name {self.lb} and be signed by agents.ca of the estate."
             ) from error
         except (aiohttp.ClientError, OSError) as error:
-            if isinstance(getattr(error, "os_error", error), PermissionError):
+            cause = getattr(error, "os_error", error)
+            if isinstance(cause, PermissionError):
                 what = f"{self.where}: permission denied"
                 raise AgentUnreachable(self.lb, what, "Only the agent's user and root may: try sudo.") from error
             raise AgentUnreachable(
-                self.lb, f"{self.where}: {error or type(error).__name__}", "Does `backstay agent run` run there?"
+                self.lb,
+                f"{self.where}: {error or type(error).__name__}",
+                "Does `backstay agent run` run there?",
+                refused=isinstance(cause, ConnectionRefusedError),
             ) from error
 
     async def _open(self) -> tuple[aiohttp.ClientSession, str]:

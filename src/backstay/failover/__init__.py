@@ -6,8 +6,8 @@ pure     model, suspect (is it dead, or merely unlucky?), decide (who takes it, 
          restart), pace (how often is asked), targets (what is asked), pages (what people are told)
 ports    providers/ (who routes it), peers (other agents), pen (the journal)
 shell    watch (probes to suspicion), known and standpoint (what a candidate knows, as `decide` takes it), shell (one
-         address on one candidate: the only place that acts), keep (its disk), verify (who answers at the address),
-         handover (planned moves that cut nobody off)
+         address on one candidate: the order of a turn), warden/ (its parts: heed, ask, take, people), keep (its disk),
+         verify (who answers at the address), handover (planned moves that cut nobody off)
 
 docs/failover.md tells the rest.
 """

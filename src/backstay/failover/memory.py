@@ -3,6 +3,7 @@
     held        the last owner that I knew of was me: when another has it now, I lost it
     took        I took it by myself, and no person has looked since
     quarantined I lost it, and stay out until a person rearms me
+    takeover    the last one that was mine: what a person may find to have been false
     taking      a takeover that was begun: written before the provider is called, gone when its outcome is known
     expected    a person is moving it away from me: losing it then is no loss
     frozen      no automatic takeover, until a deadline that no clock step moves (change/expiry.py)
@@ -23,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backstay.change import ClockReading, deadline_at, is_due, remaining_s
 from backstay.change.model import Deadline
-from backstay.failover.model import Normal, Silence
+from backstay.failover.model import Death, Normal, Silence
 
 FORMAT = 1
 EXPECTED_FOR_S = 300.0  # a planned move takes a minute at the slowest provider; then losing it is a loss again
@@ -39,6 +40,8 @@ class Taking:
     at: datetime  # UTC
     planned: bool  # a person asked for it
     why: str
+    death: Death | None = None  # what the holder looked like
+    silent_s: float = 0.0  # for how long it had been silent then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Memory:
     took: bool = False
     quarantined: Quarantined | None = None
     taking: Taking | None = None
+    takeover: Taking | None = None
     frozen: Frozen | None = None
     expected: Expected | None = None
     normal: Mapping[str, Normal] = field(default_factory=dict)  # by candidate
@@ -86,7 +90,8 @@ def arrived(memory: Memory) -> Memory:
     taking = memory.taking
     # Where a person put it, a person has looked.
     took = memory.took if taking is None else not taking.planned
-    return replace(memory, held=True, taking=None, took=took, expected=None)
+    takeover = memory.takeover if taking is None or taking.planned else taking
+    return replace(memory, held=True, taking=None, took=took, takeover=takeover, expected=None)
 
 
 def abandoned(memory: Memory) -> Memory:
@@ -112,6 +117,11 @@ def rearmed(memory: Memory) -> Memory:
     """A person has looked: whatever was lost, or is about to be found lost, is known. Whether I hold it the provider
     says at its next word."""
     return replace(memory, quarantined=None, took=False, held=False)
+
+
+def found_false(memory: Memory) -> Memory:
+    """A person has found that my last takeover was for nothing; that is said once."""
+    return replace(memory, takeover=None)
 
 
 def freeze(memory: Memory, reading: ClockReading, duration_s: float, actor: str, why: str) -> Memory:

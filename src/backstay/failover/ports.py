@@ -80,12 +80,15 @@ class SeenThrough:
 
     lb: str | None  # X-Backstay-LB; None: nobody, or somebody else's machine
     detail: str
+    nameless: bool = False  # somebody serves it, by a protocol that tells no name
 
 
 class Peers(Protocol):
     """The other load balancers' agents. Never raises: who does not answer is left out."""
 
-    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing]: ...
+    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing | None]:
+        """None: its host says that no agent runs there (a refused connection, which is more than no answer)."""
+        ...
 
     async def see(self, ip: str, lbs: Sequence[str]) -> Mapping[str, SeenThrough]:
         """What each of `lbs` gets when it asks the address of `ip` itself."""

@@ -1,4 +1,7 @@
-"""Asks an address itself who serves it: the engine's own answer, by its X-Backstay-LB header."""
+"""Asks an address itself who serves it: the engine's own answer, by its X-Backstay-LB header.
+
+Where there is TCP alone it is asked whether somebody accepts; who, it does not tell.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ TIMEOUT_S = 1.5
 
 
 async def see(target: Target, *, timeout_s: float = TIMEOUT_S) -> SeenThrough:
-    """GET at `target` (an address, HTTP or HTTPS). Never raises for anything the network does."""
+    """GET at `target` (an address; HTTP, HTTPS), or connect to it (TCP). Never raises for what the network does."""
     try:
         async with asyncio.timeout(timeout_s):
+            if target.kind is ProbeKind.TCP:
+                _, writer = await asyncio.open_connection(target.address, target.port)
+                writer.transport.abort()
+                return SeenThrough(lb=None, detail="it accepts connections; TCP does not tell who", nameless=True)
             answer = await _ask(target)
     except TimeoutError:
         return SeenThrough(lb=None, detail=f"no answer within {timeout_s:g} s")

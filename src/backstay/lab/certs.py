@@ -27,6 +27,7 @@ class Authority:
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs=True), critical=True)
+            .add_extension(self._name_of_key(), critical=False)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -34,16 +35,25 @@ class Authority:
         """Write the authority's certificate, for clients to trust. Its key is never written."""
         file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, names: Sequence[str], certificate_file: Path, key_file: Path) -> None:
-        """Write a certificate for these hostnames and addresses, and its key (mode 0600)."""
+    def issue(
+        self, names: Sequence[str], certificate_file: Path, key_file: Path, *, ends: datetime | None = None
+    ) -> None:
+        """Write a certificate for these hostnames and addresses, and its key (mode 0600).
+
+        `ends`: when it expires, UTC; None: with the authority.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
         certificate = (
-            self._builder(subject, key.public_key())
+            self._builder(subject, key.public_key(), ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+            # Tells two authorities of one name apart; Python 3.13 insists on it (VERIFY_X509_STRICT).
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._name_of_key()), critical=False
+            )
             .sign(self._key, hashes.SHA256())
         )
         certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -54,7 +64,12 @@ class Authority:
             )
         )
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _name_of_key(self) -> x509.SubjectKeyIdentifier:
+        return x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, ends: datetime | None = None
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -62,7 +77,7 @@ class Authority:
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - SKEW)
-            .not_valid_after(self._now + LIFETIME)
+            .not_valid_after(ends or self._now + LIFETIME)
         )
 
 

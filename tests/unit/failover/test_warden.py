@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,13 @@ class Provider:
 
 
 class Peers:
-    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing]:
-        return {}
+    def __init__(self) -> None:
+        self.took: set[str] = set()
+        self.gone: set[str] = set()  # no agent runs there
+
+    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing | None]:
+        told = {lb: Standing(quarantined=False, took=True) for lb in self.took}
+        return told | dict.fromkeys(self.gone & set(lbs))
 
     async def see(self, ip: str, lbs: Sequence[str]) -> Mapping[str, SeenThrough]:
         return {lb: SeenThrough(lb="lb2", detail="status 421") for lb in lbs}
@@ -70,12 +76,14 @@ class Pen:
 
     def __init__(self) -> None:
         self.kinds: list[str] = []
+        self.data: dict[str, Mapping[str, Any]] = {}  # of the last event of each kind
         self.killed_at: str | None = None
 
-    def __call__(self, kind: str, subject: str, reason: str, **_: Any) -> str:
+    def __call__(self, kind: str, subject: str, reason: str, *, data: Mapping[str, Any] | None = None, **_: Any) -> str:
         if kind == self.killed_at:
             raise Killed
         self.kinds.append(kind)
+        self.data[kind] = data or {}
         return f"event-{len(self.kinds)}"
 
 
@@ -94,10 +102,14 @@ class Scene:
         self.now_s = 1_000.0
         self.wall = NOON
         self.provider = Provider()
+        self.peers = Peers()
         self.pen = Pen()
         self.pages: list[Page] = []
         self.dead: set[str] = set()
+        self.refused: set[str] = set()  # no engine runs there
         self.cut_off = False
+        self.expired: set[str] = set()  # whose certificate is refused
+        self.unasked: set[str] = set()  # whose probes have not come to their turn
         self.start()
 
     def start(self) -> None:
@@ -108,7 +120,7 @@ class Scene:
         hands = Hands(
             provider=self.provider,
             watcher=self.watcher,
-            peers=Peers(),
+            peers=self.peers,
             pen=self.pen,
             page=self.pages.append,
             keep=Keep(self.folder / "www.json"),
@@ -135,8 +147,14 @@ class Scene:
 
     def probe(self) -> None:
         for node, kind in list(self.watcher.asked):
+            if node in self.unasked:
+                continue
             silent = node in self.dead or (self.cut_off and node != "lb2")
             outcome = Outcome.TIMED_OUT if silent else Outcome.ANSWERED
+            if node in self.refused and kind is not ProbeKind.ICMP:
+                outcome = Outcome.REFUSED
+            if node in self.expired and kind is ProbeKind.HTTPS:
+                outcome = Outcome.BAD_CERTIFICATE
             target = self.watcher.asked[node, kind].target
             self.watcher._seen((node, kind), Observation(target=target, time=self.wall, outcome=outcome, rtt_s=0.0))
 
@@ -168,6 +186,21 @@ async def test_a_dead_holder_is_replaced_once_verified_and_paged(scene: Scene) -
     assert scene.warden.memory.took
     kinds = scene.pen.kinds
     assert kinds.index("ip.suspected") < kinds.index("ip.takeover_started") < kinds.index("ip.taken")
+
+
+async def test_an_engine_whose_agent_is_gone_too_is_not_waited_for(scene: Scene) -> None:
+    scene.refused = {"lb1"}
+    await scene.run(1.2)
+    assert scene.provider.assigns == []  # its agent may be starting it again
+    scene.peers.gone = {"lb1"}
+    await scene.run(0.5)
+    assert scene.provider.assigns == ["lb2"]
+
+
+async def test_an_agent_that_is_gone_while_its_engine_serves_moves_nothing(scene: Scene) -> None:
+    scene.peers.gone = {"lb1"}
+    await scene.run(30.0)
+    assert scene.reason is Reason.HOLDER_ANSWERS
 
 
 async def test_while_the_holder_answers_nothing_is_called_and_nothing_told(scene: Scene) -> None:
@@ -269,11 +302,46 @@ async def test_the_owner_that_a_person_chose_stays(scene: Scene) -> None:
     assert scene.provider.assigns == []
 
 
+async def test_whoever_has_just_taken_it_is_not_taken_for_one_that_had_its_turn(scene: Scene) -> None:
+    """Found in the lab: lb1's word that it took it came before the provider's, and lb2 began what was refused."""
+    scene.provider.owner_now = "lb3"
+    await scene.run(40.0)
+    scene.dead = {"lb3"}
+    await scene.run(0.4)
+    scene.provider.owner_now, scene.peers.took = "lb1", {"lb1"}
+    await scene.run(5.0)
+    assert "ip.takeover_started" not in scene.pen.kinds
+    assert scene.warden.holder == "lb1"
+
+
+async def test_my_own_certificate_counts_when_it_was_asked_for_since_the_holders_was_refused(scene: Scene) -> None:
+    """Found in the lab: all certificates end at one moment, and one's own was last looked at before it."""
+    scene.expired, scene.unasked = {"lb1"}, {"lb2"}
+    await scene.run(9.0)
+    assert scene.reason is Reason.SELF_UNHEALTHY
+    scene.unasked = set()
+    await scene.run(2.0)
+    assert scene.provider.assigns == ["lb2"]
+
+
+async def test_people_are_told_that_nobody_acts_also_by_one_that_keeps_standing_still(scene: Scene) -> None:
+    """Found in the lab, on a loaded machine: each pause of its own dropped the suspicion, and began the 15 s anew."""
+    scene.expired = {"lb1", "lb2", "lb3"}
+    for _ in range(3):
+        await scene.run(9.0)
+        scene.watcher.stood_still(scene.now_s)
+    await scene.run(9.0)
+    assert [page.summary for page in scene.pages] == ["www: lb1 is dead, and lb2 does not take over (self_unhealthy)"]
+    scene.expired = set()
+    await scene.run(5.0)
+    assert scene.warden.known.stuck_since_s is None
+
+
 async def test_losing_it_quarantines_and_an_announced_move_does_not(scene: Scene) -> None:
     scene.provider.owner_now = "lb2"
     await scene.run(60.0)
     assert scene.warden.known.decision == Stay(Reason.I_HOLD, State.ACTIVE)
-    await scene.warden.expect("lb1", "alice", "maintenance")
+    await scene.warden.people.expect("lb1", "alice", "maintenance")
     scene.provider.owner_now = "lb1"
     await scene.run(60.0)
     assert scene.warden.memory.quarantined is None
@@ -283,9 +351,33 @@ async def test_losing_it_quarantines_and_an_announced_move_does_not(scene: Scene
     await scene.run(60.0)
     assert scene.reason == Reason.QUARANTINED
     assert "ip.quarantined" in scene.pen.kinds
-    scene.warden.rearm("alice", "looked")
+    scene.warden.people.rearm("alice", "looked")
     await scene.run(1.0)
     assert scene.warden.known.decision == Stay(Reason.HOLDER_ANSWERS, State.WATCHING)
+
+
+async def test_a_takeover_that_a_person_finds_false_teaches_patience_once_and_is_journaled(scene: Scene) -> None:
+    scene.dead = {"lb1"}
+    await scene.run(15.0)  # an outage: by itself it would teach nothing
+    assert scene.provider.assigns == ["lb2"]
+    scene.dead = set()
+    await scene.run(5.0)
+    takeover = scene.warden.memory.takeover
+    assert takeover is not None
+    assert takeover.death is not None
+    patience = partial(scene.watcher.patience_s, "lb1", takeover.death, 0.1)
+    before_s = patience()
+    scene.warden.people.rearm("alice", "the switch was replaced", false_alarm=True)
+    assert patience() > before_s
+    assert not scene.warden.memory.took
+    assert scene.pen.kinds[-2:] == ["ip.false_alarm", "ip.rearmed"]
+    assert scene.pen.data["ip.false_alarm"]["evidence"] == takeover.why
+    assert scene.pen.data["ip.false_alarm"]["patience_s"] > scene.pen.data["ip.false_alarm"]["patience_before_s"]
+    with pytest.raises(MoveRefused, match="no false alarm of its own"):
+        scene.warden.people.rearm("alice", "again", false_alarm=True)
+    learnt_s = patience()
+    scene.start()  # it outlives a restart
+    assert scene.watcher.patience_s("lb1", takeover.death, 0.1) == pytest.approx(learnt_s, abs=0.01)
 
 
 async def test_one_that_was_never_seen_alive_is_given_the_time_of_a_start(tmp_path: Path) -> None:
@@ -301,10 +393,10 @@ async def test_a_planned_move_checks_its_target_first(scene: Scene) -> None:
     scene.dead = {"lb2"}
     await scene.run(2.0)
     with pytest.raises(MoveRefused, match="engine on lb2 does not answer"):
-        await scene.warden.move_here("alice", "maintenance")
+        await scene.warden.people.move_here("alice", "maintenance")
     scene.dead = set()
     await scene.run(2.0)
-    await scene.warden.move_here("alice", "maintenance")
+    await scene.warden.people.move_here("alice", "maintenance")
     assert scene.provider.assigns == ["lb2"]
     assert not scene.warden.memory.took
     assert not scene.pages

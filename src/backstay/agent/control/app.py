@@ -15,16 +15,19 @@ import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from pydantic import BaseModel, ValidationError
 
 BODY_LIMIT_BYTES = 8 * 2**20  # an estate of 2,000 nodes and 500 pools is a tenth of it
 ANSWER_TIMEOUT_S = 120.0  # reading the body included
 CONNECTIONS_LIMIT = 128  # a site
 UNAUTHORIZED_DELAY_S = 0.2  # guessing a token costs the guesser time
+
+Body = TypeVar("Body", bound=BaseModel)
 
 log = structlog.get_logger()
 
@@ -120,6 +123,21 @@ async def read_json(request: web.Request) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Trouble(422, f"the body is no JSON: {error}" if raw else "a JSON body is missing.") from None
+
+
+async def parse(request: web.Request, model: type[Body]) -> Body:
+    """The body as a `model`. Raises Trouble (422) with every fault, at most ten."""
+    try:
+        return model.model_validate(await read_json(request))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)[:10]
+        words = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'the body'}: {fault['msg']}" for fault in faults)
+        raise Trouble(422, words) from None
+
+
+def answer(view: Any) -> web.Response:
+    """JSON values as the answer."""
+    return web.Response(body=json.dumps(view).encode(), content_type="application/json")
 
 
 class Site:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from backstay.agent.control.app import Trouble, read_json
+from backstay.agent.control.app import Trouble, answer, parse
 from backstay.agent.loops.failover import Failover
 from backstay.agent.world import World, now_s
 from backstay.change import ChangeInvalid, read_clock
@@ -29,8 +28,6 @@ from backstay.link.views import IpCandidateView, IpEvidenceView, IpExplainView, 
 HISTORY_LIMIT = 200
 SPOOL_CHUNK = 1_000
 
-Body = TypeVar("Body", bound=BaseModel)
-
 
 class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +37,10 @@ class _Body(BaseModel):
 
 class _MoveBody(_Body):
     to: str
+
+
+class _RearmBody(_Body):
+    false_alarm: bool = False  # its last takeover was for nothing
 
 
 class _FreezeBody(_Body):
@@ -67,15 +68,21 @@ class IpRoutes:
     # --- what is -------------------------------------------------------------------------------------------------
 
     async def ips(self, request: web.Request) -> web.Response:
-        return _json([self._view(warden) for warden in self._failover.wardens.values()])
+        return answer([self._view(warden) for warden in self._failover.wardens.values()])
 
     async def ip(self, request: web.Request) -> web.Response:
-        return _json(self._view(self._warden(request)))
+        return answer(self._view(self._warden(request)))
 
     async def explain(self, request: web.Request) -> web.Response:
-        warden = self._warden(request)
+        return answer(self._explained(self._warden(request)))
+
+    def explains(self) -> list[IpExplainView]:
+        """Of every global IP for which this one is a candidate."""
+        return [self._explained(warden) for warden in self._failover.wardens.values()]
+
+    def _explained(self, warden: Warden) -> IpExplainView:
         names = [name for name in warden.declared.candidates if name != self._world.lb]
-        view = IpExplainView(
+        return IpExplainView(
             **self._view(warden),
             candidates_seen=[self._candidate(warden, name) for name in names],
             own=self._probes(self._world.lb),
@@ -85,14 +92,13 @@ class IpRoutes:
                 for one in warden.known.traces
             ],
         )
-        return _json(view)
 
     async def seen(self, request: web.Request) -> web.Response:
         """What this machine gets at the address itself; also where it is no candidate."""
         name = request.match_info["ip"]
         if name not in self._world.estate.global_ips:
             raise Trouble(404, f"no global IP {name[:64]} in the estate.")
-        return _json(asdict(await self._failover.see(name)))
+        return answer(asdict(await self._failover.see(name)))
 
     async def history(self, request: web.Request) -> web.Response:
         """Events of the address that are still in this agent's spool, oldest first."""
@@ -107,34 +113,35 @@ class IpRoutes:
                 await asyncio.sleep(0)  # a long spool must not hold up the watch
         except JournalError as error:
             raise Trouble(503, str(error)) from None
-        return _json(found)
+        return answer(found)
 
     # --- what people ask for ---------------------------------------------------------------------------------------
 
     async def expect(self, request: web.Request) -> web.Response:
-        warden, body = self._warden(request), await _parse(request, _MoveBody)
+        warden, body = self._warden(request), await parse(request, _MoveBody)
         self._must_be_candidate(warden, body.to)
-        await warden.expect(body.to, body.actor, body.reason)
-        return _json(self._view(warden))
+        await warden.people.expect(body.to, body.actor, body.reason)
+        return answer(self._view(warden))
 
     async def move(self, request: web.Request) -> web.Response:
-        warden, body = self._warden(request), await _parse(request, _MoveBody)
+        warden, body = self._warden(request), await parse(request, _MoveBody)
         if body.to != self._world.lb:
             raise Trouble(422, f"this is {self._world.lb}: a move is asked of its target, {body.to}.")
         with _refusals():
-            await warden.move_here(body.actor, body.reason)
-        return _json(self._view(warden))
+            await warden.people.move_here(body.actor, body.reason)
+        return answer(self._view(warden))
 
     async def rearm(self, request: web.Request) -> web.Response:
-        warden, body = self._warden(request), await _parse(request, _Body)
-        warden.rearm(body.actor, body.reason)
-        return _json(self._view(warden))
+        warden, body = self._warden(request), await parse(request, _RearmBody)
+        with _refusals():
+            warden.people.rearm(body.actor, body.reason, false_alarm=body.false_alarm)
+        return answer(self._view(warden))
 
     async def freeze(self, request: web.Request) -> web.Response:
-        warden, body = self._warden(request), await _parse(request, _FreezeBody)
+        warden, body = self._warden(request), await parse(request, _FreezeBody)
         with _refusals():
-            warden.freeze(body.for_s, body.actor, body.reason)
-        return _json(self._view(warden))
+            warden.people.freeze(body.for_s, body.actor, body.reason)
+        return answer(self._view(warden))
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
@@ -228,21 +235,8 @@ def _evidence(evidence: Evidence) -> IpEvidenceView:
     )
 
 
-def _json(view: Any) -> web.Response:
-    return web.Response(body=json.dumps(view).encode(), content_type="application/json")
-
-
 def _iso(time: datetime | None) -> str | None:
     return time.isoformat() if time else None
-
-
-async def _parse(request: web.Request, model: type[Body]) -> Body:
-    try:
-        return model.model_validate(await read_json(request))
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)[:10]
-        words = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'the body'}: {fault['msg']}" for fault in faults)
-        raise Trouble(422, words) from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, generate_latest
@@ -60,6 +61,7 @@ class Metrics(Collector):
         yield from self._agent(status)
         yield from self._engine(status)
         yield from self._backends()
+        yield from self._server(status)
         yield from self._rest(status)
 
     def _agent(self, status: StatusView) -> Iterable[Metric]:
@@ -118,6 +120,23 @@ class Metrics(Collector):
         ]
         text = "Requests that ended on a backend, tries counted one by one."
         yield _counter("backstay_backend_requests", text, [*labels, "outcome"], requests)
+
+    def _server(self, status: StatusView) -> Iterable[Metric]:
+        """Nothing for an agent that is enrolled with no server."""
+        server = status["server"]
+        if server is None:
+            return
+        text = "1 when the server answers, is the right one, and its word is followed."
+        yield _one("backstay_link_connected", text, server["connected"])
+        yield _one(
+            "backstay_link_revision", "Revision of the server's word that was followed last.", server["revision"]
+        )
+        text = "Changes of the server's word that are not in force here."
+        yield _one("backstay_link_refused_changes", text, server["refusals"])
+        if server["since"] is not None:
+            since = datetime.fromisoformat(server["since"]).timestamp()
+            text = "When the link was made or lost last, since the epoch."
+            yield _one("backstay_link_turned_timestamp_seconds", text, since)
 
     def _rest(self, status: StatusView) -> Iterable[Metric]:
         probes = [([outcome], float(count)) for outcome, count in sorted(self._probes.items())]

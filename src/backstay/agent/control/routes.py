@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
-from backstay.agent.control.app import Trouble, read_json
+from backstay.agent.control.app import Trouble, answer, parse, read_json
 from backstay.agent.control.ips import IpRoutes
 from backstay.agent.control.metrics import CONTENT_TYPE, Metrics
 from backstay.agent.control.views import Views
@@ -37,8 +35,6 @@ from backstay.journal.wire import event_json
 from backstay.link.views import AckBody, AppliedView, ApplyBody, ChangeAnswer, PlanBody, VerdictView
 
 EVENTS_LIMIT = 1_000
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class Routes:
@@ -81,37 +77,37 @@ class Routes:
         faults = self._metrics.faults()
         if faults:
             raise Trouble(503, "; ".join(faults))
-        return _json({"status": "ok"})
+        return answer({"status": "ok"})
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def status(self, request: web.Request) -> web.Response:
-        return _json(self._views.status())
+        return answer(self._views.status())
 
     async def pools(self, request: web.Request) -> web.Response:
-        return _json(self._views.pools())
+        return answer(self._views.pools())
 
     async def pool(self, request: web.Request) -> web.Response:
-        return _json(self._views.pool(self._pool_of(request)))
+        return answer(self._views.pool(self._pool_of(request)))
 
     async def explain(self, request: web.Request) -> web.Response:
-        return _json(self._views.explain(self._pool_of(request)))
+        return answer(self._views.explain(self._pool_of(request)))
 
     async def signals(self, request: web.Request) -> web.Response:
         view = self._views.signals(self._pool_of(request))
         if view is None:
             raise Trouble(503, "no window was closed yet. Ask again after a step of the rescaler.")
-        return _json(view)
+        return answer(view)
 
     async def events(self, request: web.Request) -> web.Response:
         limit = _number(request, "limit", EVENTS_LIMIT, EVENTS_LIMIT)
         with _not_now(JournalError):
             found = self._world.record.spool.read(request.query.get("after"), limit)
-        return _json([event_json(event) for event in found])
+        return answer([event_json(event) for event in found])
 
     async def ack(self, request: web.Request) -> web.Response:
-        body = await _parse(request, AckBody)
+        body = await parse(request, AckBody)
         with _not_now(JournalError):
             self._world.record.spool.ack(body.through)
         return web.Response(status=204)
@@ -119,11 +115,11 @@ class Routes:
     # --- what shall be -------------------------------------------------------------------------------------------
 
     async def plan(self, request: web.Request) -> web.Response:
-        text = (await _parse(request, PlanBody)).estate if request.method == "POST" else None
-        return _json(await _accepted(self._estates.plan(text)))
+        text = (await parse(request, PlanBody)).estate if request.method == "POST" else None
+        return answer(await _accepted(self._estates.plan(text)))
 
     async def apply(self, request: web.Request) -> web.Response:
-        body = await _parse(request, ApplyBody)
+        body = await parse(request, ApplyBody)
         work = self._estates.apply(body.estate, plan=body.plan, actor=body.actor, reason=body.reason)
         try:
             applied: Applied = await _accepted(work)
@@ -131,7 +127,7 @@ class Routes:
             raise Trouble(409, str(stale), code="stale_plan") from None
         except (ApplyFailed, OSError) as failed:
             raise Trouble(503, str(failed)) from None
-        return _json(
+        return answer(
             AppliedView(
                 lb=self._world.lb,
                 revision=applied.revision,
@@ -143,7 +139,7 @@ class Routes:
         )
 
     async def list_changes(self, request: web.Request) -> web.Response:
-        return _json(self._views.changes())
+        return answer(self._views.changes())
 
     async def put_change(self, request: web.Request) -> web.Response:
         body = await read_json(request)
@@ -161,26 +157,26 @@ class Routes:
             status = 409 if verdict.overridable else 422
             raise Trouble(status, verdict.sentence, code=verdict.reason.value, figures=verdict.figures)
         known: Change | Ended = change if dry_run else self._world.book.get(change.id) or change
-        answer = ChangeAnswer(
+        found = ChangeAnswer(
             lb=self._world.lb,
             change=self._views.change(known),
             verdict=cast(VerdictView, verdict_json(verdict)),
             dry_run=dry_run,
         )
-        return _json(answer)
+        return answer(found)
 
     async def undo(self, request: web.Request) -> web.Response:
         asked = await read_json(request)
         with _change_errors():
             body = parse_undo(asked)
             ended = self._changes.undo(request.match_info["id"], actor=body.actor, reason=body.reason)
-        return _json(self._views.change(ended))
+        return answer(self._views.change(ended))
 
     async def proof(self, request: web.Request) -> web.Response:
         change_id = request.match_info["id"]
         if self._world.book.get(change_id) is None:
             raise Trouble(404, f"no change {change_id[:64]} on {self._world.lb}. What there is: backstay changes")
-        return _json(self._views.proof(change_id))
+        return answer(self._views.proof(change_id))
 
     def _pool_of(self, request: web.Request) -> str:
         name = request.match_info["pool"]
@@ -190,10 +186,6 @@ class Routes:
         return name
 
 
-def _json(view: Any) -> web.Response:
-    return web.Response(body=json.dumps(view).encode(), content_type="application/json")
-
-
 def _number(request: web.Request, name: str, default: int, most: int) -> int:
     text = request.query.get(name)
     if text is None:
@@ -201,15 +193,6 @@ def _number(request: web.Request, name: str, default: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= 1):
         raise Trouble(422, f"{name} is a number from 1 to {most}.")
     return min(int(text), most)
-
-
-async def _parse(request: web.Request, model: type[Body]) -> Body:
-    try:
-        return model.model_validate(await read_json(request))
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)[:10]
-        words = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'the body'}: {fault['msg']}" for fault in faults)
-        raise Trouble(422, words) from None
 
 
 async def _accepted(work: Awaitable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import cast
 
@@ -24,6 +25,7 @@ from backstay.link.views import (
     PoolSummary,
     PoolView,
     ProofView,
+    ServerView,
     SignalsView,
     StatusView,
 )
@@ -32,8 +34,17 @@ from backstay.link.views import (
 class Views:
     """Reads only."""
 
-    def __init__(self, world: World, reconcile: Reconcile, rescaling: Rescaling, draining: Draining) -> None:
+    def __init__(
+        self,
+        world: World,
+        reconcile: Reconcile,
+        rescaling: Rescaling,
+        draining: Draining,
+        server: Callable[[], ServerView | None],
+    ) -> None:
+        """`server`: how the link to the server stands."""
         self._world = world
+        self._server = server
         self._reconcile = reconcile
         self._rescaling = rescaling
         self._draining = draining
@@ -58,6 +69,7 @@ class Views:
             events_waiting=world.record.spool.waiting,
             pools=[PoolSummary(**self._counts(pool)) for pool in self._pools()],
             agent=self._agent(),
+            server=self._server(),
         )
 
     def pools(self) -> list[PoolView]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from backstay.agent.client import AgentClient, AgentError, clients_for
+from backstay.agent.client import AgentClient, AgentError, AgentUnreachable, clients_for
 from backstay.agent.loops.telling import Telling
 from backstay.agent.world import World, now_s
 from backstay.change import read_clock
@@ -25,10 +25,9 @@ from backstay.failover.known import Declared, Hands
 from backstay.failover.ports import IpProvider, SeenThrough, Standing
 from backstay.failover.providers.apart import Apart, secret_key
 from backstay.failover.shell import Warden
-from backstay.failover.targets import front_of, hostname_of, targets_of
+from backstay.failover.targets import targets_of, through_of
 from backstay.failover.verify import see
 from backstay.failover.watch import Watcher, default_gateway
-from backstay.look.model import ProbeKind, Target
 from backstay.look.ports import Prober
 
 PEER_TIMEOUT_S = 2.0
@@ -74,7 +73,7 @@ class Failover:
 
     async def see(self, ip: str) -> SeenThrough:
         """What this machine gets when it asks the address of `ip` itself."""
-        return await see(_through(self._world.estate, ip, self._world.lb))
+        return await see(through_of(self._world.estate, ip, self._world.lb))
 
     # --- the watch -------------------------------------------------------------------------------------------------
 
@@ -184,19 +183,6 @@ def _secrets_in(provider: Provider) -> list[Secret]:
     return [value for value in values if isinstance(value, (EnvSecret, FileSecret, CommandSecret))]
 
 
-def _through(estate: Estate, ip: str, lb: str) -> Target:
-    """The address itself, at a port of the HTTP service behind it."""
-    address = str(estate.global_ips[ip].address)
-    front = front_of(estate, estate.global_ips[ip].candidates[0]) or front_of(estate, lb)
-    if front is None:
-        return Target(kind=ProbeKind.HTTP, address=address)
-    if front.tls is not None:
-        return Target(
-            kind=ProbeKind.HTTPS, address=address, port=front.https_port, server_name=hostname_of(front), verify=False
-        )
-    return Target(kind=ProbeKind.HTTP, address=address, port=front.http_port)
-
-
 class AgentPeers:
     """The other load balancers' agents, by their control API; `failover.ports.Peers`."""
 
@@ -204,11 +190,16 @@ class AgentPeers:
         self._world = world
         self._run = run
 
-    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing]:
-        found: dict[str, Standing] = {}
+    async def standings(self, ip: str, lbs: Sequence[str]) -> Mapping[str, Standing | None]:
+        found: dict[str, Standing | None] = {}
 
         async def ask(lb: str, client: AgentClient) -> None:
-            view = await client.ip(ip, timeout_s=PEER_TIMEOUT_S)
+            try:
+                view = await client.ip(ip, timeout_s=PEER_TIMEOUT_S)
+            except AgentUnreachable as error:
+                if error.refused:
+                    found[lb] = None
+                return
             found[lb] = Standing(quarantined=bool(view["quarantined"]), took=bool(view["took"]))
 
         await self._each(lbs, ask)
@@ -219,7 +210,7 @@ class AgentPeers:
 
         async def ask(lb: str, client: AgentClient) -> None:
             view = await client.see(ip, timeout_s=PEER_TIMEOUT_S)
-            found[lb] = SeenThrough(lb=view["lb"], detail=view["detail"])
+            found[lb] = SeenThrough(**view)
 
         await self._each(lbs, ask)
         return found

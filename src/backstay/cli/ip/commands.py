@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backstay.cli.options import DEFAULT_ESTATE, EstateOption, ReasonOption, YesOption, load_or_fail
+from backstay.cli.options import DEFAULT_ESTATE, EstateOption, ReasonOption, YesOption
 from backstay.cli.output import Exit, Format, Output, actor, confirm, fail
 from backstay.cli.report import tell
+from backstay.cli.served.way import Way, with_way
 
 if TYPE_CHECKING:
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
 
 ip = typer.Typer(no_args_is_help=True, help="Global IPs: who holds them, and why; move, rearm, freeze.")
 
@@ -23,48 +24,57 @@ LIMIT = 50
 
 
 @ip.command("list")
-def list_ips(estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE) -> None:
+@with_way
+def list_ips(estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE, *, way: Way) -> None:
     """Every global IP, its holder by the provider's word, and what each candidate is to it."""
     from backstay.cli.ip.standing import list_report
 
-    tell(asyncio.run(list_report(load_or_fail(estate))), output)
+    tell(asyncio.run(list_report(way.site(estate))), output)
 
 
 @ip.command()
-def show(name: IpArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE) -> None:
+@with_way
+def show(name: IpArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE, *, way: Way) -> None:
     """One global IP, a row a candidate."""
     from backstay.cli.ip.standing import show_report
 
-    tell(asyncio.run(show_report(_loaded(estate, name), name)), output)
+    tell(asyncio.run(show_report(_site(way, estate, name), name)), output)
 
 
 @ip.command()
+@with_way
 def explain(
     name: IpArgument,
     lb: Annotated[str | None, typer.Option("--lb", metavar="NAME", help="Whose view. Default: all of them.")] = None,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Why each candidate does, or does not, hold the others for dead: its probes, the evidence, a small plot."""
     from backstay.cli.ip.evidence import explain_report
 
-    tell(asyncio.run(explain_report(_loaded(estate, name, lb), name, lb)), output)
+    tell(asyncio.run(explain_report(_site(way, estate, name, lb), name, lb)), output)
 
 
 @ip.command()
+@with_way
 def history(
     name: IpArgument,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many events, the newest.")] = LIMIT,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """What happened to it, told by all candidates together, oldest first."""
     from backstay.cli.ip.standing import history_report
 
-    tell(asyncio.run(history_report(_loaded(estate, name), name, limit)), output)
+    tell(asyncio.run(history_report(_site(way, estate, name), name, limit)), output)
 
 
 @ip.command()
+@with_way
 def move(
     name: IpArgument,
     to: Annotated[str, typer.Option("--to", metavar="LB", help="Where to, one of its candidates.")],
@@ -72,30 +82,40 @@ def move(
     yes: YesOption = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Move it as planned: the target is checked first, and nobody is quarantined."""
     from backstay.cli.ip.moving import move_report
 
-    loaded = _loaded(estate, name, to)
+    site = _site(way, estate, name, to)
     confirm(f"Move {name} to {to}?", yes=yes)
-    tell(asyncio.run(move_report(loaded, name, to, actor(), reason)), output)
+    tell(asyncio.run(move_report(site, name, to, actor(), reason)), output)
 
 
 @ip.command()
+@with_way
 def rearm(
     name: IpArgument,
     lb: LbArgument,
     reason: ReasonOption,
+    false_alarm: Annotated[
+        bool, typer.Option("--false-alarm", help="Its last takeover was for nothing: it is more patient from now on.")
+    ] = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Say that a person has looked: the candidate may take it over again."""
     from backstay.cli.ip.moving import rearm_report
 
-    tell(asyncio.run(rearm_report(_loaded(estate, name, lb), name, lb, actor(), reason)), output)
+    site = _site(way, estate, name, lb)
+    tell(asyncio.run(rearm_report(site, name, lb, actor(), reason, false_alarm=false_alarm)), output)
 
 
 @ip.command()
+@with_way
 def freeze(
     name: IpArgument,
     reason: ReasonOption,
@@ -103,6 +123,8 @@ def freeze(
     end: Annotated[bool, typer.Option("--end", help="End a freeze.")] = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """No automatic takeover for a while, as for maintenance of the network."""
     from backstay.change import ChangeInvalid
@@ -115,17 +137,17 @@ def freeze(
         for_s = parse_duration(duration) if duration is not None else 0
     except ChangeInvalid as error:
         fail(str(error), Exit.USAGE)
-    tell(asyncio.run(freeze_report(_loaded(estate, name), name, float(for_s), actor(), reason)), output)
+    tell(asyncio.run(freeze_report(_site(way, estate, name), name, float(for_s), actor(), reason)), output)
 
 
 @ip.command("simulate")
 def simulate_years(
     pair_years: Annotated[
-        float, typer.Option("--pair-years", min=1, max=100_000, help="How long; worse plays a quarter of it.")
+        float, typer.Option("--pair-years", min=1, max=100_000, help="How long; worse plays half of it.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed, the same result.")] = 1,
     rate: Annotated[
-        list[float] | None, typer.Option("--rate", help="false_takeovers_per_year; repeatable. Default: 0.01 to 10.")
+        list[float] | None, typer.Option("--rate", help="false_takeovers_per_year; repeatable. Default: 0.01 to 1.")
     ] = None,
     pattern: Annotated[
         list[str] | None, typer.Option("--pattern", help="measured or worse; repeatable. Default: both.")
@@ -151,12 +173,12 @@ def simulate_years(
     tell(report, output)
 
 
-def _loaded(estate: Path, name: str, lb: str | None = None) -> Loaded:
+def _site(way: Way, estate: Path, name: str, lb: str | None = None) -> Site:
     """The estate, when it has the address, and `lb` among its candidates. Ends the command otherwise."""
-    loaded = load_or_fail(estate)
-    ips = loaded.estate.global_ips
+    site = way.site(estate)
+    ips = site.estate.global_ips
     if name not in ips:
-        fail(f'"{name}" is no global IP of {estate}. There are: {", ".join(ips) or "none"}.', Exit.USAGE)
+        fail(f'"{name}" is no global IP of {site.name}. There are: {", ".join(ips) or "none"}.', Exit.USAGE)
     if lb is not None and lb not in ips[name].candidates:
         fail(f"{lb} is no candidate for {name}. Candidates: {', '.join(ips[name].candidates)}.", Exit.USAGE)
-    return loaded
+    return site

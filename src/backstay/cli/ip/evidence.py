@@ -18,7 +18,7 @@ from backstay.cli.planning import complaints
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
     from backstay.link.views import IpCandidateView, IpExplainView, IpProbeView
 
 STRIP_WIDTH = 40
@@ -27,9 +27,9 @@ BARS = " ▁▂▃▄▅▆▇█"
 MARK = {"answered": "|", "refused": "r", "bad_certificate": "c", "not_sent": "?"}
 
 
-async def explain_report(loaded: Loaded, name: str, lb: str | None) -> Report:
-    lbs = [lb] if lb else list(loaded.estate.global_ips[name].candidates)
-    async with Fleet(loaded, lbs) as fleet:
+async def explain_report(site: Site, name: str, lb: str | None) -> Report:
+    lbs = [lb] if lb else list(site.estate.global_ips[name].candidates)
+    async with Fleet(site, lbs) as fleet:
         views, answers = await fleet.ask(lambda agent: agent.explain_ip(name))
     rows: list[Row] = []
     notes: list[str] = []

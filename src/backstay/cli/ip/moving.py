@@ -14,18 +14,18 @@ from backstay.cli.report import Report
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
     from backstay.link.views import IpView
 
 
-async def move_report(loaded: Loaded, name: str, to: str, actor: str, reason: str) -> Report:
+async def move_report(site: Site, name: str, to: str, actor: str, reason: str) -> Report:
     """The others are told first, so that nobody takes it for a loss; then the target takes it.
 
     A candidate whose agent is not reached is told nothing: it quarantines itself when it held the address, and the
     report says so.
     """
-    candidates = loaded.estate.global_ips[name].candidates
-    async with Fleet(loaded, candidates) as fleet:
+    candidates = site.estate.global_ips[name].candidates
+    async with Fleet(site, candidates) as fleet:
         views, _ = await fleet.ask(lambda agent: agent.ip(name))
         holder = holder_in(views)
         others = [lb for lb in candidates if lb != to]
@@ -40,15 +40,17 @@ async def move_report(loaded: Loaded, name: str, to: str, actor: str, reason: st
     return Report(data=rows, rows=rows, notes=notes, code=EXIT_OF[worst(answers)])
 
 
-async def rearm_report(loaded: Loaded, name: str, lb: str, actor: str, reason: str) -> Report:
-    async with Fleet(loaded, [lb]) as fleet:
-        views, answers = await fleet.ask(lambda agent: agent.rearm_ip(name, actor=actor, reason=reason))
+async def rearm_report(site: Site, name: str, lb: str, actor: str, reason: str, *, false_alarm: bool = False) -> Report:
+    async with Fleet(site, [lb]) as fleet:
+        views, answers = await fleet.ask(
+            lambda agent: agent.rearm_ip(name, actor=actor, reason=reason, false_alarm=false_alarm)
+        )
     return _standing(views, answers)
 
 
-async def freeze_report(loaded: Loaded, name: str, for_s: float, actor: str, reason: str) -> Report:
-    candidates = loaded.estate.global_ips[name].candidates
-    async with Fleet(loaded, candidates) as fleet:
+async def freeze_report(site: Site, name: str, for_s: float, actor: str, reason: str) -> Report:
+    candidates = site.estate.global_ips[name].candidates
+    async with Fleet(site, candidates) as fleet:
         views, answers = await fleet.ask(
             lambda agent: agent.freeze_ip(name, for_s=for_s, actor=actor, reason=reason)
         )  # fmt: skip

@@ -12,17 +12,17 @@ from backstay.cli.planning import complaints
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
     from backstay.link.views import EventView, IpView
 
 FINE = {"active", "watching"}
 
 
-async def list_report(loaded: Loaded) -> Report:
+async def list_report(site: Site) -> Report:
     """A row an address; exit code 3 when one needs a person."""
-    ips = loaded.estate.global_ips
+    ips = site.estate.global_ips
     lbs = list(dict.fromkeys(lb for declared in ips.values() for lb in declared.candidates))
-    async with Fleet(loaded, lbs) as fleet:
+    async with Fleet(site, lbs) as fleet:
         said, answers = await fleet.ask(lambda agent: agent.ips())
     views = {name: {lb: view for lb, all_ in said.items() for view in all_ if view["ip"] == name} for name in ips}
     rows = [
@@ -37,10 +37,10 @@ async def list_report(loaded: Loaded) -> Report:
     return Report(data=rows, rows=rows, notes=complaints(answers), code=_code(views, EXIT_OF[worst(answers)]))
 
 
-async def show_report(loaded: Loaded, name: str) -> Report:
+async def show_report(site: Site, name: str) -> Report:
     """A row a candidate."""
-    candidates = loaded.estate.global_ips[name].candidates
-    async with Fleet(loaded, candidates) as fleet:
+    candidates = site.estate.global_ips[name].candidates
+    async with Fleet(site, candidates) as fleet:
         views, answers = await fleet.ask(lambda agent: agent.ip(name))
     rows = [_row(lb, views.get(lb)) for lb in candidates]
     notes = [f"{lb}: the provider: {view['owner_error']}" for lb, view in views.items() if view["owner_error"]]
@@ -50,10 +50,10 @@ async def show_report(loaded: Loaded, name: str) -> Report:
     return Report(data=data, rows=rows, notes=[*complaints(answers), *notes], code=code)
 
 
-async def history_report(loaded: Loaded, name: str, limit: int) -> Report:
+async def history_report(site: Site, name: str, limit: int) -> Report:
     """The events of all candidates, merged by their ids, which are in the order of time."""
-    candidates = loaded.estate.global_ips[name].candidates
-    async with Fleet(loaded, candidates) as fleet:
+    candidates = site.estate.global_ips[name].candidates
+    async with Fleet(site, candidates) as fleet:
         said, answers = await fleet.ask(lambda agent: agent.ip_history(name))
     events: list[EventView] = sorted((event for one in said.values() for event in one), key=lambda event: event["id"])
     rows: list[Row] = [

@@ -80,7 +80,7 @@ class BaseFabric(ABC):
     # --- processes
 
     async def spawn(self, host: str, role: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Spawned:
-        """Start a process on `host`; remembered, so that a crashed host can be brought back."""
+        """Start a process on `host`; the latest of each role is remembered, so that a crash can be healed."""
         self.layout.host(host)
         if len(self._specs) >= PROCESSES_MAX:
             raise LabError(f"A lab holds at most {PROCESSES_MAX} processes.")
@@ -88,7 +88,7 @@ class BaseFabric(ABC):
             raise LabError(f"{host} has crashed: backstay lab fault heal {host}.")
         spec = (host, role, tuple(argv), dict(env or {}))
         spawned = self._start(*spec)
-        self._specs.append(spec)
+        self._specs = [known for known in self._specs if known[:2] != (host, role)] + [spec]
         self._spawned[host, role] = spawned
         return spawned
 

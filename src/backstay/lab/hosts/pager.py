@@ -8,17 +8,12 @@ it answer 503 until `{"down": false}`.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
-import signal
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from backstay.lab.hosts.control import serve_control
-from backstay.lab.model import WITNESS
+from backstay.lab.hosts.outside import main_of, serve
 from backstay.lab.plan.layout import PAGER_PORT
 from backstay.lab.state import LabFolder
 
@@ -85,24 +80,9 @@ def _fault(event: Any) -> str:
 
 
 async def run(folder: LabFolder, control: str) -> None:
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     pager = Pager()
-    runner = web.AppRunner(pager.app(), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, folder.layout.host(WITNESS).address, PAGER_PORT).start()
-    await serve_control(control, pager.apply)
-    await ended.wait()
-    await runner.cleanup()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--control", required=True)
-    parser.add_argument("lab", type=Path)
-    options = parser.parse_args()
-    asyncio.run(run(LabFolder(options.lab), options.control))
+    await serve(pager.app(), folder, PAGER_PORT, control, pager.apply)
 
 
 if __name__ == "__main__":
-    main()
+    main_of(__doc__, run)

@@ -9,16 +9,11 @@ calls there were.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import signal
-from pathlib import Path
 
-from aiohttp import web
-
-from backstay.lab.hosts.control import serve_control
+from backstay.lab.hosts.outside import main_of, serve
 from backstay.lab.keeper.client import call
-from backstay.lab.model import WITNESS, Layout
+from backstay.lab.model import Layout
 from backstay.lab.plan.layout import PROVIDER_PORT, SECRET_FILE
 from backstay.lab.provider import Answer, Faults, Hits, SoftlayerApi
 from backstay.lab.state import LabFolder
@@ -91,27 +86,12 @@ class Control:
 
 
 async def run(folder: LabFolder, control: str) -> None:
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     routes = KeeperRoutes(folder, dict((await call(folder, "status"))["owners"]))
     secret = (folder.path / SECRET_FILE).read_text().strip()
     addresses = [ip.address for ip in folder.layout.ips]
     api = SoftlayerApi(routes, global_ips=addresses, username=secret, api_key=secret)
-    runner = web.AppRunner(api.app(), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, folder.layout.host(WITNESS).address, PROVIDER_PORT).start()
-    await serve_control(control, Control(api, routes).apply)
-    await ended.wait()
-    await runner.cleanup()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--control", required=True)
-    parser.add_argument("lab", type=Path)
-    options = parser.parse_args()
-    asyncio.run(run(LabFolder(options.lab), options.control))
+    await serve(api.app(), folder, PROVIDER_PORT, control, Control(api, routes).apply)
 
 
 if __name__ == "__main__":
-    main()
+    main_of(__doc__, run)
