@@ -1,0 +1,53 @@
+"""Dispatch: `./run bench audit [PART] [--data FILE] [--nodes N] [--json OUT]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benches.audit.data import SPEED
+from benches.audit.nulls import nulls
+from benches.audit.peers import peers
+from benches.audit.scale import scale
+from benches.audit.smoking_gun import calibration, smoking_gun
+from benches.harness import Bench, Case
+
+CASES: dict[str, Case] = {
+    "smoking-gun": smoking_gun,
+    "calibration": calibration,
+    "nulls": nulls,
+    "peers": peers,
+    "scale": scale,
+}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", nargs="?", choices=list(CASES), help="one part alone")
+    parser.add_argument("--data", type=Path, metavar="FILE.jsonl.gz", help="server types with facts and indicators")
+    parser.add_argument(
+        "--nodes", type=int, help="of a cluster (smoking-gun: 4 and 8), or of the fleet (scale: 100000)"
+    )
+    parser.add_argument("--count", type=int, help="clusters drawn (2000; 200 with --short)")
+    parser.add_argument("--indicator", default=SPEED.name, help="what is to be explained (%(default)s)")
+
+
+def audit(argv: Sequence[str] | None = None) -> Bench:
+    bench = Bench(
+        "audit",
+        "How often the audit is right, how sure it is, and what it costs",
+        cases=CASES,
+        libraries=("numpy", "scipy", "scikit-learn"),
+        options=options,
+        argv=argv,
+    )
+    if bench.args.part:
+        if bench.args.docs:
+            sys.exit("audit: --docs with one part would drop the others from the section: leave one out")
+        bench.args.only = [bench.args.part]
+    return bench
+
+
+if __name__ == "__main__":
+    sys.exit(audit().run())

@@ -1,0 +1,18 @@
+"""The audit: which of the nodes that ought to be alike differs, and which fact explains it.
+
+    facts/ -> FactTable ---------------------------------.
+                                                          >- explain -> grade -> Finding
+    indicators/ -> Grid -> work -> compare -> Comparison -'
+
+model.py, ports.py   FactTable, Grid, Finding, ...; the sources and stores that are plugged in
+examine.py           one indicator of one cluster through all steps: begin to read here
+work.py              normalise by work
+compare/             peer-relative series, effective samples, who differs, and how the cluster splits
+forms.py             the partitions that a cause may show in the data
+marginal.py          how well a partition predicts the levels
+explain/             alias classes, their Bayes factors and priors; replication; natural experiments; the grade
+fleet.py             thousands of nodes: who differs, support and risk ratio of facts, false discoveries under control
+
+All of these are pure. They import numpy and scipy, so other rooms import this one inside functions.
+docs/audit.md tells how it decides.
+"""

@@ -1,0 +1,99 @@
+"""What the audit needs from outside: who knows the facts, who knows the indicators, and where both are kept.
+
+Every call ends by `timeout_s` and may be cancelled. SourceError is raised when a source as a whole does not answer;
+a single node that does not is told in its report, and the others are not held up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from backstay.audit.model import FactChange, FactInterval, FactReport, FactTable, Grid, Series
+
+
+class SourceError(Exception):
+    """The source did not answer, or answered nonsense: what, where, what next."""
+
+
+class FactSource(Protocol):
+    """Found by the entry points `backstay.facts`. `name` is kept beside each fact that it reported."""
+
+    name: str
+
+    async def read(self, nodes: Sequence[str], *, timeout_s: float) -> Sequence[FactReport]:
+        """One report for each of `nodes` that this source should know; no nodes: all that it knows.
+
+        A node that cannot be read, or only half, is a report with `problem` or `unread`: never left out, and a fact
+        that could not be read is never reported as absent.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class FactStore(Protocol):
+    """Facts as intervals. A single writer; readers see whole reports."""
+
+    async def add(self, reports: Sequence[FactReport], *, timeout_s: float) -> Sequence[FactChange]:
+        """Fold reports in, oldest first; idempotent. Returns what changed."""
+        ...
+
+    async def table(self, nodes: Sequence[str], *, at: datetime | None = None, timeout_s: float) -> FactTable:
+        """The facts as they were last seen (by `at`); a node without any report has every fact unread."""
+        ...
+
+    async def intervals(
+        self, nodes: Sequence[str], *, start: datetime, end: datetime, timeout_s: float
+    ) -> Sequence[FactInterval]: ...
+
+    async def changes(
+        self, nodes: Sequence[str], *, start: datetime, end: datetime, timeout_s: float
+    ) -> Sequence[FactChange]: ...
+
+    async def close(self) -> None: ...
+
+
+class IndicatorSource(Protocol):
+    """Found by the entry points `backstay.indicators`."""
+
+    name: str
+
+    async def read(
+        self, nodes: Sequence[str], *, start: datetime, end: datetime, step_s: float, timeout_s: float
+    ) -> Sequence[Series]:
+        """What was measured in [start, end), about every `step_s`; a source without a memory gives what is now.
+
+        Counters stay counters. Limits its answer, and says so by raising SourceError, never by leaving some out.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class IndicatorStore(Protocol):
+    """Indicators on a grid, down-sampled with age. Doubled samples count once, late ones are folded in."""
+
+    async def add(self, series: Sequence[Series], *, timeout_s: float) -> int:
+        """Keep them; counters become rates, with resets and wraps seen. Returns how many samples were new."""
+        ...
+
+    async def grid(
+        self,
+        nodes: Sequence[str],
+        indicators: Sequence[str],
+        *,
+        start: datetime,
+        end: datetime,
+        step_s: float,
+        timeout_s: float,
+    ) -> Grid:
+        """Means of the cells; NaN where nothing was measured. Nodes and indicators in the order asked for."""
+        ...
+
+    async def prune(self, *, now: datetime, timeout_s: float) -> int:
+        """Down-sample and forget by age. Returns the samples that are gone."""
+        ...
+
+    async def close(self) -> None: ...
