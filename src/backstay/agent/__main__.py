@@ -23,11 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stop-engine", action="store_true")
     given = parser.parse_args(argv)
     import_lean()
-    from backstay.agent.host import logs, notify
+    from backstay import logs, systemd
     from backstay.agent.shell import run
     from backstay.agent.start import CannotStart, Options
 
-    notify.take()
+    systemd.take()
     logs.configure()
     options = Options(
         estate=given.estate,

@@ -80,6 +80,16 @@ class StateFiles:
         return self.root / "agent.json"
 
     @property
+    def link(self) -> Path:
+        """With which server it is enrolled, and its credential. None is there without a server."""
+        return self.root / "link.json"
+
+    @property
+    def followed(self) -> Path:
+        """What is kept of the server's word."""
+        return self.root / "followed.json"
+
+    @property
     def spool(self) -> Path:
         return self.root / "spool"
 

@@ -20,13 +20,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 
-from backstay import __version__
+from backstay import __version__, systemd
 from backstay.agent.control.app import Site, TlsFiles, application, unix_listener
 from backstay.agent.control.ips import IpRoutes
 from backstay.agent.control.metrics import Metrics
 from backstay.agent.control.routes import Routes
 from backstay.agent.control.views import Views
-from backstay.agent.host import notify
+from backstay.agent.link.carry import Carrier
+from backstay.agent.link.first import find_estate
+from backstay.agent.link.reporting import Reporter
+from backstay.agent.link.shell import Link
 from backstay.agent.loops import supervise
 from backstay.agent.loops.changing import Changes
 from backstay.agent.loops.draining import Draining
@@ -44,6 +47,7 @@ from backstay.agent.paths import control_socket
 from backstay.agent.start import CannotStart, Options, end_other_engine, load_world, settle_estate
 from backstay.agent.world import World
 from backstay.estate.secrets import SecretUnavailable, resolve
+from backstay.link.wire import Report
 from backstay.look.prober import NetworkProber
 
 STOP_GRACE_S = 20.0  # for requests in flight, when the engine is to end with the agent
@@ -54,6 +58,7 @@ log = structlog.get_logger()
 
 async def run(options: Options) -> None:
     """Start, serve until SIGTERM or SIGINT, end. Raises CannotStart."""
+    await find_estate(options)
     world = load_world(options)
     await settle_estate(world)
     await Agent(options, world).live()
@@ -80,6 +85,8 @@ class Agent:
         self.failover = Failover(world, self.prober, options.run, self.telling)
         self.estates = Estates(world, self.reconcile, changed=self._another_estate)
         self.watchdog = Watchdog(world, self.applier)
+        carrier = Carrier(world, self.changes, self.estates, self.failover)
+        self.link = Link(world, carrier, self._report)
         self.loops = {
             loop.name: loop
             for loop in (
@@ -91,18 +98,22 @@ class Agent:
                 Loop("rescaling", self.rescaling.turn, every_s=0.5, limit_s=30.0),
                 Loop("failover", self.failover.turn, every_s=1.0, limit_s=15.0),
                 Loop("telling", self.telling.turn, every_s=1.0, limit_s=10.0),
+                Loop("link", self.link.turn, every_s=1.0, limit_s=10.0),
                 Loop("certificates", self.renewal.turn, every_s=2.0, limit_s=30.0),
                 Loop("control", self._renew_sites, every_s=5.0, limit_s=10.0),
                 Loop("checkpoint", self.checkpoint.turn, every_s=1.0, limit_s=10.0),
             )
         }
-        self.views = Views(world, self.reconcile, self.rescaling, self.draining)
+        self.views = Views(world, self.reconcile, self.rescaling, self.draining, self.link.view)
         self.metrics = Metrics(
             world, self.views, list(self.loops.values()), self.probing.results, self.traffic.requests
         )
-        self.routes = Routes(
-            world, self.views, self.changes, self.estates, self.metrics, IpRoutes(world, self.failover)
-        )
+        ips = IpRoutes(world, self.failover)
+        self.routes = Routes(world, self.views, self.changes, self.estates, self.metrics, ips)
+        self.reporter = Reporter(world, self.views, ips, carrier)
+
+    def _report(self) -> Report:
+        return self.reporter.report()
 
     def _reconcile_soon(self) -> None:
         self.loops["reconcile"].wake.set()
@@ -114,6 +125,7 @@ class Agent:
     async def _applied(self) -> None:
         self.estates.keep_good()
         await self.draining.begin()
+        self.link.tell()
 
     def _another_estate(self) -> None:
         for name in ("probing", "reconcile", "rescaling", "failover"):
@@ -137,21 +149,21 @@ class Agent:
             running.append(tasks.create_task(supervise.watch_event_loop()))
             with _signals(ending, lambda: tasks.create_task(self._hang_up())):
                 await _first(READY_LIMIT_S, self.reconcile.tried, ending)
-                notify.ready(self._words())
+                systemd.ready(self._words())
                 await ending.wait()
-            notify.stopping()
+            systemd.stopping()
             for task in running:
                 task.cancel()
         await self._end()
 
     async def _hang_up(self) -> None:
         """SIGHUP: the estate file is read again."""
-        notify.reloading()
+        systemd.reloading()
         try:
             await self.estates.reread()
         except Exception:  # a reload that fails in a way that nobody thought of must not end the agent
             log.exception("the estate file could not be read again")
-        notify.ready(self._words())
+        systemd.ready(self._words())
 
     def _words(self) -> str:
         return f"{self.world.lb} serves {self.world.estate.estate} with {self.world.kind}"
@@ -159,6 +171,7 @@ class Agent:
     async def _end(self) -> None:
         """What is known is kept; the engine serves on, unless it was to end too."""
         world = self.world
+        await self.link.close()
         await self.failover.close()
         await self.telling.close()
         await self.probing.close()

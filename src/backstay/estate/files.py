@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+FILE_LIMIT_BYTES = 4 * 1024 * 1024  # of an estate file
+
 
 class Unreadable(Exception):
     """A file could not be read: which, why, what next."""

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-FILE_LIMIT_BYTES = 4 * 1024 * 1024
+from backstay.estate.files import FILE_LIMIT_BYTES
+
 DEPTH_LIMIT = 32
 ITEMS_LIMIT = 400_000  # aliases expanded: no billion laughs
 FAULTS_LIMIT = 200  # of syntax; nobody reads more

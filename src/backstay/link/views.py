@@ -38,7 +38,7 @@ class StatusView(TypedDict):
     tier: str
     estate: str
     estate_sha256: str
-    estate_source: str  # "file", "applied", "last-good"
+    estate_source: str  # "file", "applied", "server", "last-good"
     engine: EngineView
     revision: str | None  # that runs; None before the first apply
     in_sync: bool  # what runs is what is desired
@@ -51,6 +51,19 @@ class StatusView(TypedDict):
     events_waiting: int  # in the spool
     pools: list[PoolSummary]
     agent: AgentView
+    server: ServerView | None  # None: not enrolled with any
+
+
+class ServerView(TypedDict):
+    """The server that an agent is enrolled with, as the agent sees it."""
+
+    url: str
+    id: str
+    connected: bool  # it answers, and it is the right one
+    since: str | None  # when that became so, or ceased; None: not tried yet
+    revision: int  # that was followed last
+    error: str | None  # why it is not connected, or what of its word is not followed
+    refusals: int  # changes of its word that are not in force here
 
 
 class AgentView(TypedDict):
@@ -101,8 +114,8 @@ class PlanView(TypedDict):
     lb: str
     digest: str  # give it to apply: it is refused when anything changed since
     in_sync: bool
-    how: str  # what apply would do: "nothing", "runtime", "reload", "start"
-    expected_resets: int
+    how: str  # what apply would do: "nothing", "runtime", "reload", "start"; "by the server"
+    expected_resets: int | None  # None: by way of the server, which does not know
     words: list[str]
     diff: str  # unified
 
@@ -111,7 +124,7 @@ class AppliedView(TypedDict):
     lb: str
     revision: str
     how: str
-    expected_resets: int
+    expected_resets: int | None  # None: by way of the server, which does not know
     took_s: float
     detail: str
 
@@ -131,6 +144,8 @@ class ChangeView(TypedDict):
     node: str
     pool: str | None
     factor: float | None
+    parameter: NotRequired[str]  # of a parameter, which the server alone tells of
+    value: NotRequired[Any]
     actor: str
     reason: str
     created_at: str
@@ -246,6 +261,7 @@ class IpExplainView(IpView):
 class SeenThroughView(TypedDict):
     lb: str | None
     detail: str
+    nameless: bool  # somebody serves it, by a protocol that tells no name
 
 
 class EventView(TypedDict):

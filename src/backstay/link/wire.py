@@ -53,6 +53,12 @@ class Enrolled(Wire):
     credential: Secret
 
 
+class Renewed(Wire):
+    """A new credential. The one before is good until this one is first used: an answer that is lost loses nothing."""
+
+    credential: Secret
+
+
 # --- what is desired -----------------------------------------------------------------------------------------------
 
 

@@ -168,8 +168,9 @@ async def test_other_hosts_need_the_token_and_trust_the_authority(rig: Rig) -> N
 
 async def test_a_client_says_why_nobody_answers_and_what_next(rig: Rig) -> None:
     async with rig.client() as agent:
-        with pytest.raises(AgentUnreachable, match=r"Does .backstay agent run. run there"):
+        with pytest.raises(AgentUnreachable, match=r"Does .backstay agent run. run there") as found:
             await agent.status()
+    assert not found.value.refused  # no socket at all: nothing is known of the agent
     loaded = load_file(rig.estate_file)
     async with clients_for(loaded.estate, folder=loaded.folder, run=rig.run)["lb1"] as agent:
         with pytest.raises(AgentUnreachable, match=r"names no agents\.token"):

@@ -6,18 +6,44 @@ import asyncio
 import contextlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import yaml
 from agent_rig import HOST, Rig, Users, change, rig_of, until
+from aiohttp import web
 
 from backstay.agent.client import AgentFailed
+from backstay.agent.link.enrolling import enrol
 from backstay.estate.model import EngineKind
+from backstay.lab.hosts.pager import Pager
+from backstay.notify import Outbox, Page
+from real_server import RealServer
 
 MEMORY_LIMIT_BYTES = 60_000_000
 EXAMPLE = Path(__file__).parents[3] / "examples" / "serverdensity.yaml"
+
+
+@pytest_asyncio.fixture
+async def pager() -> AsyncIterator[tuple[Pager, str]]:
+    """PagerDuty's Events API v2 on loopback, and its URL."""
+    served = Pager()
+    runner = web.AppRunner(served.app(), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield served, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RealServer]:
+    """Not started yet."""
+    made = RealServer(tmp_path / "server")
+    yield made
+    await made.stop()
 
 
 def resident_bytes(pid: int) -> int:
@@ -25,13 +51,15 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("kind", list(EngineKind), ids=str)
-async def test_the_agent_stays_below_60_megabytes_with_the_demo_estate_under_load(rig: Rig) -> None:
+async def test_the_agent_stays_below_60_megabytes_with_the_demo_estate_a_server_and_load_and_after_a_page(
+    rig: Rig, pager: tuple[Pager, str], server: RealServer
+) -> None:
     demo = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     net = rig.addresses["lb1"].rsplit(".", 1)[0]
     for number, name in enumerate(demo["nodes"], start=100):
         demo["nodes"][name]["address"] = f"{net}.{number}"
-    for name, web in rig.webs.items():
-        demo["nodes"][name]["address"] = web.address
+    for name, web_server in rig.webs.items():
+        demo["nodes"][name]["address"] = web_server.address
     demo["nodes"]["lb1"]["address"] = rig.addresses["lb1"]
     demo["tiers"]["wdc01"] |= {"engine": rig.kind.value, "listen": "node"}
     app = demo["services"]["app"]
@@ -39,9 +67,19 @@ async def test_the_agent_stays_below_60_megabytes_with_the_demo_estate_under_loa
     app |= {"http_port": rig.http_port, "hostnames": [HOST]}
     demo["pools"]["web"] |= {"port": rig.port, "rescale": {"every_s": 1}}
     demo["pools"]["web"]["check"]["port"] = rig.health_port
+    (rig.folder / "key").write_text("0123456789abcdef0123456789abcdef")
+    demo["notify"] = {"pagerduty": {"routing_key": {"file": "key"}, "endpoint_url": pager[1]}}
     rig.estate = demo
     rig.write()
+    page = Page(key="01KTAKEOVER", at=datetime.now(UTC), summary="lb2 took www over", source="lb1", subject="ip/www")
+    Outbox(rig.state("lb1").root / "outbox").put(page, ["pagerduty"])
     await rig.start()
+    await rig.told("page.delivered")
+    assert list(pager[0].incidents) == [page.key]
+    await server.start(rig.estate_file)
+    token = server.join_token("lb1")
+    await enrol(rig.state(), url=server.url, lb="lb1", join_token=token, ca=None, fingerprint=server.fingerprint)
+    await until(lambda: _connected(rig), "the agent follows its server")
     pid = rig.agents["lb1"].pid
     async with Users(rig, count=16) as users, rig.client() as agent:
         plan = await agent.plan(rig.text)
@@ -53,6 +91,11 @@ async def test_the_agent_stays_below_60_megabytes_with_the_demo_estate_under_loa
         await until(lambda: _stepped(rig), "the rescaler took a step")
     resident = resident_bytes(pid)
     assert resident < MEMORY_LIMIT_BYTES, f"{resident / 1e6:.1f} MB"
+
+
+async def _connected(rig: Rig) -> bool:
+    server = (await rig.status())["server"]
+    return server is not None and bool(server["connected"])
 
 
 async def _asked(users: Users, count: int) -> bool:

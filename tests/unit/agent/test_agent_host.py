@@ -15,8 +15,9 @@ from agent_fakes import ESTATE, make_world
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent_certificates import HOUR, Authority, other_key, pem_of
+from backstay import systemd
 from backstay.agent import paths
-from backstay.agent.host import checkpoint, notify
+from backstay.agent.host import checkpoint
 from backstay.agent.host.adoption import Adopted, Adoption, Source
 from backstay.agent.host.certificates import CertificateBroken, Certificates, check_pair
 from backstay.agent.host.parse import EstateRefused, parse_apart, parse_here
@@ -62,19 +63,19 @@ def test_a_node_name_that_is_a_path_is_refused_before_anything_is_made(tmp_path:
 def test_systemd_hears_how_the_agent_is_and_the_engine_inherits_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(notify, "_told", {})
-    assert not notify.ready("nobody listens")
+    monkeypatch.setattr(systemd, "_told", {})
+    assert not systemd.ready("nobody listens")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "n"))
         listener.settimeout(10)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "n"))
         monkeypatch.setenv("WATCHDOG_USEC", "30000000")
-        notify.take()
-        assert "NOTIFY_SOCKET" not in notify.os.environ
-        assert notify.watchdog_s() == 30.0
-        assert notify.ready("lb1 serves")
+        systemd.take()
+        assert "NOTIFY_SOCKET" not in systemd.os.environ
+        assert systemd.watchdog_s() == 30.0
+        assert systemd.ready("lb1 serves")
         assert listener.recv(1000) == b"READY=1\nSTATUS=lb1 serves"
-        assert notify.reloading()
+        assert systemd.reloading()
         assert listener.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
 
 

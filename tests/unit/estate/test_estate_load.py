@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backstay.estate import EstateFaults, EstateUnreadable, Loaded, Overrides, load_file, load_text
+from backstay.estate.files import FILE_LIMIT_BYTES
 from backstay.estate.model import Estate
-from backstay.estate.tree import DEPTH_LIMIT, FILE_LIMIT_BYTES, ITEMS_LIMIT, Syntax, core_scalar, decode
+from backstay.estate.tree import DEPTH_LIMIT, ITEMS_LIMIT, Syntax, core_scalar, decode
 
 ROOM = Path()
 SMALL = (Path(__file__).parents[2] / "cases" / "small_estate.yaml").read_text(encoding="utf-8")

@@ -6,22 +6,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import Metric
 
 from backstay import __version__
 from backstay.agent.control.views import Views
 from backstay.agent.loops.supervise import Loop
 from backstay.agent.world import World
 from backstay.balance.model import BackendState
+from backstay.exposition import CONTENT_TYPE, counter, gauge, one, render
 from backstay.link.views import StatusView
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 
-class Metrics(Collector):
+class Metrics:
     def __init__(
         self,
         world: World,
@@ -37,12 +35,10 @@ class Metrics(Collector):
         self._probes = probes
         self._requests = requests
         self._started_s = time.monotonic()
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     def render(self) -> bytes:
         """The text exposition format."""
-        return generate_latest(self._registry)
+        return render(self.collect())
 
     def faults(self) -> list[str]:
         """Why the agent is not healthy; empty when it is."""
@@ -67,37 +63,37 @@ class Metrics(Collector):
     def _agent(self, status: StatusView) -> Iterable[Metric]:
         labels = ["lb", "tier", "estate", "version"]
         values = [status["lb"], status["tier"], status["estate"], __version__]
-        yield _gauge("backstay_agent_info", "The agent; always 1.", labels, [(values, 1.0)])
+        yield gauge("backstay_agent_info", "The agent; always 1.", labels, [(values, 1.0)])
         started = self._world.started_at.timestamp()
-        yield _one("backstay_agent_start_time_seconds", "When the agent started, since the epoch.", started)
+        yield one("backstay_agent_start_time_seconds", "When the agent started, since the epoch.", started)
         resident = self._world.resident_bytes()
-        yield _one("backstay_agent_resident_memory_bytes", "Resident memory of the agent.", resident)
-        yield _one("backstay_agent_warnings", "Things that need a person (see status).", len(status["warnings"]))
+        yield one("backstay_agent_resident_memory_bytes", "Resident memory of the agent.", resident)
+        yield one("backstay_agent_warnings", "Things that need a person (see status).", len(status["warnings"]))
         turns, failed = [([loop.name], float(loop.turns)) for loop in self._loops], []
         failed = [([loop.name], float(loop.failed)) for loop in self._loops]
-        yield _counter("backstay_agent_loop_turns", "Turns that a loop of the agent took.", ["loop"], turns)
-        yield _counter("backstay_agent_loop_failures", "Turns of a loop that failed or hung.", ["loop"], failed)
+        yield counter("backstay_agent_loop_turns", "Turns that a loop of the agent took.", ["loop"], turns)
+        yield counter("backstay_agent_loop_failures", "Turns of a loop that failed or hung.", ["loop"], failed)
 
     def _engine(self, status: StatusView) -> Iterable[Metric]:
         engine, running = status["engine"], self._world.running
         labels, values = ["engine", "version", "origin"], [engine["kind"], engine["version"], engine["origin"]]
-        yield _gauge("backstay_engine_info", "The engine's binary; always 1.", labels, [(values, 1.0)])
-        yield _one("backstay_engine_up", "1 when the engine runs and answers.", engine["running"])
-        yield _one("backstay_engine_in_sync", "1 when what runs is what is desired.", status["in_sync"])
+        yield gauge("backstay_engine_info", "The engine's binary; always 1.", labels, [(values, 1.0)])
+        yield one("backstay_engine_up", "1 when the engine runs and answers.", engine["running"])
+        yield one("backstay_engine_in_sync", "1 when what runs is what is desired.", status["in_sync"])
         if engine["client_connections"] is not None:
             connections = engine["client_connections"]
-            yield _one("backstay_engine_client_connections", "Client connections at this moment.", connections)
+            yield one("backstay_engine_client_connections", "Client connections at this moment.", connections)
         applies = [([how], float(count)) for how, count in sorted(running.applies.items())]
         text = "Applies of a configuration: nothing, runtime, reload, start or failed."
-        yield _counter("backstay_engine_applies", text, ["how"], applies)
+        yield counter("backstay_engine_applies", text, ["how"], applies)
         text = "Times that a dead engine was brought back."
-        yield _counter("backstay_engine_restarts", text, [], [([], float(running.restarts))])
-        yield _one(
+        yield counter("backstay_engine_restarts", text, [], [([], float(running.restarts))])
+        yield one(
             "backstay_engine_last_apply_success", "0 when the last apply was refused or failed.", not running.error
         )
         if running.at is not None:
             text = "When a configuration was applied last, since the epoch."
-            yield _one("backstay_engine_last_apply_timestamp_seconds", text, running.at.timestamp())
+            yield one("backstay_engine_last_apply_timestamp_seconds", text, running.at.timestamp())
 
     def _backends(self) -> Iterable[Metric]:
         labels = ["pool", "backend"]
@@ -107,19 +103,19 @@ class Metrics(Collector):
             for pool, member in members
             for state in BackendState
         ]
-        yield _gauge("backstay_backend_state", "1 for the state that a backend is in.", [*labels, "state"], states)
+        yield gauge("backstay_backend_state", "1 for the state that a backend is in.", [*labels, "state"], states)
         shares = [([pool, member["backend"]], member["share"]) for pool, member in members]
-        yield _gauge("backstay_backend_share", "Share of the traffic; 1 is a full share.", labels, shares)
+        yield gauge("backstay_backend_share", "Share of the traffic; 1 is a full share.", labels, shares)
         healthy = [([pool, m["backend"]], float(m["health"] in ("up", "probation"))) for pool, m in members]
-        yield _gauge("backstay_backend_healthy", "1 when its checks and its live traffic are good.", labels, healthy)
+        yield gauge("backstay_backend_healthy", "1 when its checks and its live traffic are good.", labels, healthy)
         flying = [([pool, m["backend"]], float(m["in_flight"])) for pool, m in members if m["in_flight"] is not None]
-        yield _gauge("backstay_backend_in_flight_requests", "Requests (TCP: connections) in flight.", labels, flying)
+        yield gauge("backstay_backend_in_flight_requests", "Requests (TCP: connections) in flight.", labels, flying)
         requests = [
             ([pool, backend, "error" if error else "success"], float(count))
             for (pool, backend, error), count in sorted(self._requests.items())
         ]
         text = "Requests that ended on a backend, tries counted one by one."
-        yield _counter("backstay_backend_requests", text, [*labels, "outcome"], requests)
+        yield counter("backstay_backend_requests", text, [*labels, "outcome"], requests)
 
     def _server(self, status: StatusView) -> Iterable[Metric]:
         """Nothing for an agent that is enrolled with no server."""
@@ -127,50 +123,26 @@ class Metrics(Collector):
         if server is None:
             return
         text = "1 when the server answers, is the right one, and its word is followed."
-        yield _one("backstay_link_connected", text, server["connected"])
-        yield _one(
-            "backstay_link_revision", "Revision of the server's word that was followed last.", server["revision"]
-        )
+        yield one("backstay_link_connected", text, server["connected"])
+        yield one("backstay_link_revision", "Revision of the server's word that was followed last.", server["revision"])
         text = "Changes of the server's word that are not in force here."
-        yield _one("backstay_link_refused_changes", text, server["refusals"])
+        yield one("backstay_link_refused_changes", text, server["refusals"])
         if server["since"] is not None:
             since = datetime.fromisoformat(server["since"]).timestamp()
             text = "When the link was made or lost last, since the epoch."
-            yield _one("backstay_link_turned_timestamp_seconds", text, since)
+            yield one("backstay_link_turned_timestamp_seconds", text, since)
 
     def _rest(self, status: StatusView) -> Iterable[Metric]:
         probes = [([outcome], float(count)) for outcome, count in sorted(self._probes.items())]
-        yield _counter("backstay_probes", "Health probes by outcome.", ["outcome"], probes)
-        yield _one("backstay_changes_in_force", "Transient changes in force.", status["changes"])
-        yield _one("backstay_spool_events", "Events that nobody has collected yet.", status["events_waiting"])
+        yield counter("backstay_probes", "Health probes by outcome.", ["outcome"], probes)
+        yield one("backstay_changes_in_force", "Transient changes in force.", status["changes"])
+        yield one("backstay_spool_events", "Events that nobody has collected yet.", status["events_waiting"])
         text = "1 when events reach the disk; 0: they are held in memory."
-        yield _one("backstay_spool_durable", text, not self._world.record.fault)
+        yield one("backstay_spool_durable", text, not self._world.record.fault)
         ends = [
             ([service], pair.not_after.timestamp())
             for service, pair in sorted(self._world.certificates.pairs.items())
             if pair.not_after is not None
         ]
         text = "When the certificate in use ends, since the epoch."
-        yield _gauge("backstay_certificate_not_after_timestamp_seconds", text, ["service"], ends)
-
-
-Samples = Sequence[tuple[Sequence[str], float]]  # values of the labels, value
-
-
-def _one(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=float(value))
-
-
-def _gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
-
-def _counter(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
-    """`name` without `_total`, which the format adds."""
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
+        yield gauge("backstay_certificate_not_after_timestamp_seconds", text, ["service"], ends)

@@ -3,6 +3,4 @@
 certificates.py   certificate files -> checked copies of our own -> DesiredTls
 adoption.py       which estate is in force: the file's, one that was applied, or the last good one
 checkpoint.py     health, shares and proofs, to go on with after a restart
-notify.py         systemd: READY, RELOADING, WATCHDOG, STATUS
-logs.py           structlog: a fixed phrase and fields
 """

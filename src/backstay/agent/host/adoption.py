@@ -1,7 +1,8 @@
-"""Which estate is in force: the file's, one that was applied through the API, or the last good one.
+"""Which estate is in force: the file's, one that was applied through the API, the server's, or the last good one.
 
-The last word wins. An applied estate stays in force across restarts until the file itself is altered; a bad file
-never replaces a good estate. `STATE/estate.yaml` is what is in force, `STATE/adopted.json` how it came to be.
+The last word wins. An applied estate, and the server's, stay in force across restarts until the file itself is
+altered; a bad file never replaces a good estate. `STATE/estate.yaml` is what is in force, `STATE/adopted.json` how it
+came to be.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from pathlib import Path
 from backstay.agent.host.parse import EstateRefused, Parse, Parsed, parse_apart
 from backstay.agent.paths import StateFiles
 from backstay.estate import Estate
-from backstay.estate.files import Unreadable, read_bytes
+from backstay.estate.files import FILE_LIMIT_BYTES, Unreadable, read_bytes
 from backstay.estate.select import load_balancers, tier_of
-from backstay.estate.tree import FILE_LIMIT_BYTES
 from backstay.journal.disk import Disk, replace_file
 
 
 class Source(StrEnum):
     FILE = "file"  # the estate file
     APPLIED = "applied"  # through the API, after the file was last altered
+    SERVER = "server"  # the server's, after the file was last altered
     LAST_GOOD = "last-good"  # the file is bad or gone
+
+
+_OVERRULE = (Source.APPLIED, Source.SERVER)  # stay in force across restarts until the file itself is altered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +59,11 @@ class Adoption:
 
     def start(self) -> Adopted:
         """What to start with. Raises EstateRefused when neither the file nor a last good estate will do."""
-        if self._is_overruled():
+        by = self._overruled_by()
+        if by is not None:
             kept = self.last_good("")
             if kept is not None:
-                return replace(kept, source=Source.APPLIED)
+                return replace(kept, source=by)
         try:
             return self._given()
         except EstateRefused as refused:
@@ -80,13 +85,13 @@ class Adoption:
 
         A file that was not altered since an estate was applied does not take that back: then it is `current`.
         """
-        if current.source is Source.APPLIED and self._is_overruled():
+        if current.source in _OVERRULE and self._overruled_by() is not None:
             return current
         return self._given()
 
-    def parse(self, text: str) -> Adopted:
-        """An estate from the API, not yet in force. Raises EstateRefused."""
-        return self._adopted(self._checked(text), Source.APPLIED)
+    def parse(self, text: str, source: Source = Source.APPLIED) -> Adopted:
+        """An estate from elsewhere than the file, not yet in force. Raises EstateRefused."""
+        return self._adopted(self._checked(text), source)
 
     def keep(self, adopted: Adopted) -> None:
         """Make `adopted` the last good estate, durably. Raises OSError.
@@ -97,13 +102,14 @@ class Adoption:
         replace_file(self._disk, self._files.adopted, json.dumps(record).encode() + b"\n")
         replace_file(self._disk, self._files.estate, adopted.text.encode())
 
-    def _is_overruled(self) -> bool:
-        """An estate was applied after the file was last altered."""
+    def _overruled_by(self) -> Source | None:
+        """Who put an estate in force after the file was last altered; None: nobody did."""
         try:
             record = json.loads(self._files.adopted.read_bytes())
         except (OSError, ValueError):
-            return False
-        return bool(record == {"source": Source.APPLIED, "file_sha256": self._file_sha256()})
+            return None
+        file_sha256 = self._file_sha256()
+        return next((by for by in _OVERRULE if record == {"source": by, "file_sha256": file_sha256}), None)
 
     def _file_sha256(self) -> str:
         """Of the file as it is now; "" when it cannot be read."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backstay.estate import Estate, EstateFaults, Overrides, load_file, load_text
+from backstay.estate.model import Estate
 
 TIMEOUT_S = 60.0
 
@@ -38,6 +38,8 @@ Parse = Callable[[Path | str, Path], Parsed]
 
 def parse_here(source: Path | str, folder: Path) -> Parsed:
     """Parse in this process."""
+    from backstay.estate import EstateFaults, Overrides, load_file, load_text
+
     try:
         if isinstance(source, Path):
             loaded = load_file(source, Overrides(env=os.environ))

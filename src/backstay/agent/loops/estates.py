@@ -85,6 +85,21 @@ class Estates:
             await self._check(planned)
             return await self._adopt(planned, actor=actor, reason=reason or "applied")
 
+    async def follow(self, text: str, *, actor: str, reason: str) -> None:
+        """Adopt `text`, the server's. Raises EstateRefused, ConfigRefused, ApplyFailed, EngineFailed, OSError."""
+        world = self._world
+        async with self._lock:
+            if text == world.adopted.text:
+                return
+            planned = await asyncio.to_thread(world.adoption.parse, text, Source.SERVER)
+            if planned.estate.estate != world.estate.estate:
+                raise EstateRefused(
+                    f"the server's text is of estate {planned.estate.estate}, and this load balancer is one of "
+                    f"{world.estate.estate}. Give the server the right estate."
+                )
+            await self._check(planned)
+            await self._adopt(planned, actor=actor, reason=reason or "the server's estate")
+
     async def reread(self) -> None:
         """SIGHUP: adopt the file as it is now. A bad one is refused, said and journaled; nothing else happens."""
         world = self._world

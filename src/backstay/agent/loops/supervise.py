@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from backstay.agent.host import notify
+from backstay import systemd
 
 BACKOFF_LIMIT_S = 30.0
 EVENT_LOOP_LIMIT_S = 20.0
@@ -94,13 +94,13 @@ async def _pause(loop: Loop) -> None:
 
 async def watch_event_loop() -> None:
     """As long as the event loop turns, systemd hears so and nothing is dumped."""
-    watched_s = notify.watchdog_s()
+    watched_s = systemd.watchdog_s()
     every_s = min(1.0, watched_s / 3) if watched_s else 1.0
     try:
         while True:
             faulthandler.dump_traceback_later(EVENT_LOOP_LIMIT_S, repeat=True, file=sys.stderr)
             if watched_s:
-                notify.alive()
+                systemd.alive()
             await asyncio.sleep(every_s)
     finally:
         faulthandler.cancel_dump_traceback_later()
