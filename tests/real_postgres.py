@@ -25,7 +25,9 @@ class NoPostgres(Exception):
 class RealPostgres:
     """One server in a temporary folder, on a unix socket only: it takes no port, and disturbs nobody."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable`: as in production; tests need no data to survive a power cut."""
+        self._fsync = "on" if durable else "off"
         self._folder = Path(tempfile.mkdtemp(prefix="backstay-pg-"))  # short: a socket's path has 107 bytes
         self._user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         self._binaries: Path | None = None
@@ -40,8 +42,16 @@ class RealPostgres:
         self._binaries = self._find_binaries()
         data = self._folder / "data"
         self._run("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
-        # Nothing here must survive a power cut.
-        options = f"-c listen_addresses='' -c fsync=off -c unix_socket_directories='{self._folder}'"
+        self.resume()
+
+    def pause(self) -> None:
+        """Stop serving; the data stay. Connections are cut."""
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-m", "fast", "stop")
+
+    def resume(self) -> None:
+        """Serve, again."""
+        options = f"-c listen_addresses='' -c fsync={self._fsync} -c unix_socket_directories='{self._folder}'"
+        data = self._folder / "data"
         self._run("pg_ctl", "-D", data, "-w", "-t", TIMEOUT_S, "-l", self._folder / "log", "-o", options, "start")
 
     def stop(self) -> None:
@@ -49,11 +59,12 @@ class RealPostgres:
             self._run("pg_ctl", "-D", self._folder / "data", "-w", "-m", "immediate", "stop")
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def create_database(self, name: str) -> str:
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """The URL of a new database, a copy of `template`."""
         import psycopg
 
         with psycopg.connect(f"host={self._folder} user=postgres dbname=postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return f"postgresql://postgres@/{name}?host={self._folder}"
 
     def _find_binaries(self) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,15 @@ class SmallAgent:
 class SmallFleet:
     """Small agents in a thread of their own, on RUN/LB.sock."""
 
-    def __init__(self, estate: Estate, lbs: Sequence[str], run: Path, state: Path) -> None:
-        self.agents = {lb: SmallAgent(lb, estate, state) for lb in lbs}
+    def __init__(
+        self,
+        estate: Estate,
+        lbs: Sequence[str],
+        run: Path,
+        state: Path,
+        make: Callable[[str, Estate, Path], SmallAgent] = SmallAgent,
+    ) -> None:
+        self.agents = {lb: make(lb, estate, state) for lb in lbs}
         self._run = run
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

@@ -13,7 +13,7 @@ from backstay.cli.main import COMMANDS
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 ROOMS = sorted(path.name for path in (ROOT / "src/backstay").iterdir() if (path / "__init__.py").exists())
-BENCHES = sorted(path.stem for path in (ROOT / "benches").glob("*.py") if "import Bench\n" in path.read_text())
+BENCHES = sorted(path.stem for path in (ROOT / "benches").glob("*.py") if "import Bench" in path.read_text())
 
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room != "cli"])

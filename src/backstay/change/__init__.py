@@ -16,7 +16,7 @@ here but `clock` and `store` is pure.
 
 from backstay.change.book import CHANGES_LIMIT, FACTOR_LIMIT, HISTORY_LIMIT, ChangeBook, effect_on
 from backstay.change.clock import read_clock
-from backstay.change.durations import DURATION_LIMIT_S, format_duration, parse_duration
+from backstay.change.durations import DURATION_LIMIT_S, check_duration, format_duration, parse_duration
 from backstay.change.expiry import deadline_at, is_due, remaining_s
 from backstay.change.guard import Allowed, Refusal, Refused, Verdict, decide_guard, pools_in_scope
 from backstay.change.model import (
@@ -34,6 +34,7 @@ from backstay.change.model import (
     Ended,
     EndedBy,
 )
+from backstay.change.parameter import check_parameter
 from backstay.change.store import ChangeStore, Loaded
 from backstay.change.wire import (
     ChangeRequest,
@@ -74,6 +75,8 @@ __all__ = [
     "UndoRequest",
     "Verdict",
     "change_json",
+    "check_duration",
+    "check_parameter",
     "deadline_at",
     "decide_guard",
     "effect_on",

@@ -32,6 +32,7 @@ class Refusal(StrEnum):
     NOT_IN_POOL = "not_in_pool"
     FACTOR = "factor"  # out of range, missing, or given where it means nothing
     EXPIRED = "expired"  # over before it began
+    LOAD_BALANCER = "load_balancer"  # it carries traffic for others: its address is moved instead
     LAST_BACKEND = "last_backend"
     SPARE = "spare"  # fewer active members than members minus spare
     HEADROOM = "headroom"  # survivors cannot carry the moved load

@@ -11,6 +11,7 @@ class ChangeKind(StrEnum):
     DRAIN = "drain"  # no new requests; what is in flight finishes
     WEIGHT = "weight"  # a factor on the backend's share
     MAINTENANCE = "maintenance"  # a drain that also silences health events of the node
+    PARAMETER = "parameter"  # a value for Puppet or Ansible; kept by the server, no load balancer has to do with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

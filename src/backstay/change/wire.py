@@ -32,6 +32,12 @@ _Line = StringConstraints(strip_whitespace=True, min_length=1, max_length=500)
 Line = Annotated[str, _Line, AfterValidator(_one_line)]
 
 
+def _for_a_load_balancer(kind: ChangeKind) -> ChangeKind:
+    if kind is ChangeKind.PARAMETER:
+        raise ValueError("a parameter is kept by the server, no load balancer takes one. Ask the server (--server)")
+    return kind
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -40,7 +46,7 @@ class ChangeRequest(_Wire):
     """What is asked for. The same on every load balancer; `id` is made by whoever asks."""
 
     id: ChangeId
-    kind: ChangeKind
+    kind: Annotated[ChangeKind, AfterValidator(_for_a_load_balancer)]
     node: Name
     pool: Name | None = None
     factor: Annotated[float, Field(gt=0, le=FACTOR_LIMIT)] | None = None

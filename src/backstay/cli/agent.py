@@ -1,4 +1,4 @@
-"""`backstay agent run | unit`: the daemon on a load balancer."""
+"""`backstay agent run | enrol | unit`: the daemon on a load balancer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from backstay.cli.options import DEFAULT_ESTATE, EstateOption
-from backstay.cli.output import Exit, fail
+from backstay.cli.output import Exit, fail, note
 
 agent = typer.Typer(no_args_is_help=True, add_completion=False, help="The daemon on a load balancer.")
 
@@ -57,6 +57,63 @@ def run_agent(
     argv += ["--stop-engine"] if stop_engine else []
     # A fresh process: what this command line imported would stay in the agent's memory (15 MB).
     os.execve(sys.executable, argv, ENVIRONMENT | os.environ)  # noqa: S606 - our own interpreter
+
+
+@agent.command("enrol")
+def enrol_agent(
+    node: AsOption,
+    server: Annotated[str, typer.Option("--server", metavar="URL", help="https://HOST:PORT")],
+    join_token_file: Annotated[
+        Path,
+        typer.Option("--join-token-file", metavar="FILE", help="The join token, good once; - reads it from stdin."),
+    ],
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="FILE", help="Who vouches for the server: its ca.crt (PEM).")
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option("--fingerprint", metavar="sha256:HEX", help="Instead of --ca: the authority's fingerprint."),
+    ] = None,
+    state_dir: StateOption = None,
+) -> None:
+    """Have the agent of NODE follow a server from now on. One that runs takes it up by itself."""
+    import asyncio
+
+    from backstay.agent import paths
+    from backstay.agent.link.client import Away, LinkError, NotLetIn
+    from backstay.agent.link.enrolling import enrol
+
+    if (ca is None) == (fingerprint is None):
+        fail("Say who vouches for the server: --ca FILE, or --fingerprint sha256:HEX.", Exit.USAGE)
+    token = _read(join_token_file, "the join token")
+    files = paths.StateFiles((state_dir or paths.state_dir(node)).absolute())
+    try:
+        enrolled = asyncio.run(
+            enrol(
+                files, url=server, lb=node, join_token=token, ca=_read(ca, "the CA") if ca else None,
+                fingerprint=fingerprint,
+            )
+        )  # fmt: skip
+    except NotLetIn as error:
+        fail(str(error), Exit.REFUSED)
+    except Away as error:
+        fail(str(error), Exit.UNREACHABLE)
+    except LinkError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{files.link}: {error.strerror}. Run it as the agent's user, or name its --state-dir.")
+    note(f"{node} is enrolled with {enrolled.url} for estate {enrolled.estate}. An agent that runs follows it at once.")
+
+
+def _read(file: Path, what: str) -> str:
+    """The text of a small file, or of stdin; ends the command when there is none."""
+    try:
+        text = sys.stdin.read(65_536) if str(file) == "-" else file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{file}: {what} cannot be read: {error}", Exit.USAGE)
+    if not text.strip():
+        fail(f"{file}: empty; {what} should be in it.", Exit.USAGE)
+    return text.strip()
 
 
 @agent.command("unit")

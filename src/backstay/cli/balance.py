@@ -17,15 +17,15 @@ from backstay.cli.options import (
     ReasonOption,
     SetOption,
     YesOption,
-    load_or_fail,
 )
 from backstay.cli.output import Exit, Format, Output, actor, confirm, fail, note
 from backstay.cli.report import tell
+from backstay.cli.served.way import Way, with_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
 
 plan = typer.Typer(add_completion=False)
 apply = typer.Typer(add_completion=False)
@@ -35,13 +35,13 @@ pool = typer.Typer(
 )
 
 
-def chosen(loaded: Loaded, lbs: list[str] | None, *, among: Iterable[str] | None = None) -> tuple[str, ...]:
+def chosen(site: Site, lbs: list[str] | None, *, among: Iterable[str] | None = None) -> tuple[str, ...]:
     """The load balancers that a command is about: those given, else all `among` (default: of the estate)."""
     from backstay.estate.select import load_balancers
 
-    known = tuple(load_balancers(loaded.estate) if among is None else among)
+    known = tuple(load_balancers(site.estate) if among is None else among)
     if not known:
-        fail(f"{loaded.name}: no load balancer there. Declare a tier with members.", Exit.USAGE)
+        fail(f"{site.name}: no load balancer there. Declare a tier with members.", Exit.USAGE)
     for lb in lbs or ():
         if lb not in known:
             fail(f'--lb: "{lb}" is none of the load balancers here: {", ".join(known)}.', Exit.USAGE)
@@ -49,12 +49,15 @@ def chosen(loaded: Loaded, lbs: list[str] | None, *, among: Iterable[str] | None
 
 
 @plan.command()
+@with_way
 def show_plan(
     estate: EstateOption = DEFAULT_ESTATE,
     sets: SetOption = None,
     lb: LbOption = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Keep the plan for `apply FILE`.")] = None,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Show what apply would alter on each load balancer: in words, as a unified diff, and at what price.
 
@@ -62,11 +65,11 @@ def show_plan(
     """
     from backstay.cli.planning import plan_all, plan_report, write_plan
 
-    loaded = load_or_fail(estate, sets)
-    views, answers = asyncio.run(plan_all(loaded, chosen(loaded, lb)))
+    site = way.site_of_file(estate, sets)
+    views, answers = asyncio.run(plan_all(site, chosen(site, lb)))
     if out is not None and views:
         try:
-            write_plan(out, loaded, views)
+            write_plan(out, site, views)
         except OSError as error:
             fail(f"{out}: not written: {error.strerror}. Name a folder that is there and yours.")
         note(f"Wrote {out}. Next: `backstay apply {out}`.")
@@ -74,7 +77,8 @@ def show_plan(
 
 
 @apply.command()
-def apply_estate(
+@with_way
+def apply_estate(  # noqa: PLR0913 - a parameter is a flag
     plan_file: Annotated[
         Path | None, typer.Argument(metavar="PLAN", help="What `plan --out` wrote: nothing else is applied.")
     ] = None,
@@ -85,6 +89,8 @@ def apply_estate(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Make the load balancers run what the estate says, one after the other.
 
@@ -93,15 +99,17 @@ def apply_estate(
     """
     from backstay.cli.planning import Agreed, NoPlan, apply_all, read_plan, weigh
 
-    loaded = load_or_fail(estate, sets)
+    site = way.site_of_file(estate, sets)
+    if site.server is not None and lb:
+        fail("--lb: a server's estate is adopted for all of its load balancers. Leave --lb out.", Exit.USAGE)
     agreed: Agreed | None = None
     if plan_file is not None:
         try:
             agreed = read_plan(plan_file)
         except NoPlan as error:
             fail(str(error), Exit.USAGE)
-    lbs = chosen(loaded, lb, among=agreed.digests if agreed is not None else None)
-    weighed = asyncio.run(weigh(loaded, lbs, agreed))
+    lbs = chosen(site, lb, among=agreed.digests if agreed is not None else None)
+    weighed = asyncio.run(weigh(site, lbs, agreed))
     if weighed.stop is not None:
         tell(weighed.stop, output)
         return
@@ -111,12 +119,18 @@ def apply_estate(
     if dry_run:
         note(f"Would be applied to {', '.join(weighed.digests)}. Nothing was changed (--dry-run).")
         raise typer.Exit(int(weighed.code))
-    tell(asyncio.run(apply_all(loaded, weighed, actor=actor(), reason=reason)), output)
+    tell(asyncio.run(apply_all(site, weighed, actor=actor(), reason=reason)), output)
 
 
 @status.command()
+@with_way
 def show_status(
-    estate: EstateOption = DEFAULT_ESTATE, sets: SetOption = None, lb: LbOption = None, output: Output = Format.TABLE
+    estate: EstateOption = DEFAULT_ESTATE,
+    sets: SetOption = None,
+    lb: LbOption = None,
+    output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Load balancers, engines and pools at a glance.
 
@@ -124,8 +138,8 @@ def show_status(
     """
     from backstay.cli.pools import status_report
 
-    loaded = load_or_fail(estate, sets)
-    tell(asyncio.run(status_report(loaded, chosen(loaded, lb))), output)
+    site = way.site(estate, sets)
+    tell(asyncio.run(status_report(site, chosen(site, lb))), output)
 
 
 PoolArgument = Annotated[str, typer.Argument(metavar="POOL", help="Name of the pool.")]
@@ -137,46 +151,58 @@ def pool_group() -> None:
 
 
 @pool.command("list")
+@with_way
 def list_pools(
-    estate: EstateOption = DEFAULT_ESTATE, sets: SetOption = None, lb: LbOption = None, output: Output = Format.TABLE
+    estate: EstateOption = DEFAULT_ESTATE,
+    sets: SetOption = None,
+    lb: LbOption = None,
+    output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Every pool on every load balancer: how many backends are active, draining, down."""
     from backstay.cli.pools import list_report
 
-    loaded = load_or_fail(estate, sets)
-    tell(asyncio.run(list_report(loaded, chosen(loaded, lb))), output)
+    site = way.site(estate, sets)
+    tell(asyncio.run(list_report(site, chosen(site, lb))), output)
 
 
 @pool.command("show")
+@with_way
 def show_pool(
     name: PoolArgument,
     estate: EstateOption = DEFAULT_ESTATE,
     sets: SetOption = None,
     lb: LbOption = None,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """The backends of a pool on each load balancer: state, share, health, what is in flight, and why."""
     from backstay.cli.pools import show_report
 
-    loaded = load_or_fail(estate, sets)
-    lbs = chosen(loaded, lb, among=_carriers(loaded, name))
-    tell(asyncio.run(show_report(loaded, lbs, name)), output)
+    site = way.site(estate, sets)
+    lbs = chosen(site, lb, among=_carriers(site, name))
+    tell(asyncio.run(show_report(site, lbs, name)), output)
 
 
 @pool.command("explain")
+@with_way
 def explain_pool(
     name: PoolArgument,
     estate: EstateOption = DEFAULT_ESTATE,
     sets: SetOption = None,
     lb: LbOption = None,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """The rescaler's last step for each backend: signal, samples, confidence, and the reason for its share."""
     from backstay.cli.pools import explain_report
 
-    loaded = load_or_fail(estate, sets)
-    lbs = chosen(loaded, lb, among=_carriers(loaded, name))
-    tell(asyncio.run(explain_report(loaded, lbs, name)), output)
+    site = way.site(estate, sets)
+    lbs = chosen(site, lb, among=_carriers(site, name))
+    tell(asyncio.run(explain_report(site, lbs, name)), output)
 
 
 @pool.command("replay")
@@ -205,20 +231,20 @@ def replay_log(
     tell(report, output)
 
 
-def _carriers(loaded: Loaded, name: str) -> tuple[str, ...]:
+def _carriers(site: Site, name: str) -> tuple[str, ...]:
     """The load balancers whose tier carries pool `name`. Ends the command for a pool that is none, or is unused."""
     from backstay.estate.check import suggestion
     from backstay.estate.select import services_of
 
-    pools = loaded.estate.pools
+    pools = site.estate.pools
     if name not in pools:
         fail(f'"{name}" is no pool.{suggestion(name, pools)} Pools: {", ".join(pools) or "none"}.', Exit.USAGE)
     found = tuple(
         lb
-        for tier_name, tier in loaded.estate.tiers.items()
+        for tier_name, tier in site.estate.tiers.items()
         if any(
             name in (service.pool, *(route.pool for route in service.routes))
-            for service in services_of(loaded.estate, tier_name).values()
+            for service in services_of(site.estate, tier_name).values()
         )
         for lb in tier.members
     )

@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from backstay.cli.options import EstateOption, load_or_fail
 from backstay.cli.output import Exit, Format, Output, Row, emit, fail, note
+from backstay.cli.served.way import Way, with_way
 
 if TYPE_CHECKING:
+    from backstay.agent.client import AgentClient
+    from backstay.cli.served.journal import ServedJournal
     from backstay.journal import Event, Link
     from backstay.journal.store import JournalStore
 
@@ -42,6 +45,7 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The event's id, f
 
 
 @journal.command()
+@with_way
 def tail(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=10_000, help="How many events.")] = 30,
     kind: Annotated[str | None, typer.Option("--kind", help='Of this kind: drain.started, "drain.*".')] = None,
@@ -57,13 +61,15 @@ def tail(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     estate: OptionalEstate = None,
     database_url: UrlOption = None,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """The newest events, oldest of them first."""
     from backstay.journal.store import Filter
 
     where = Filter(kind=kind, subject=subject, actor=by, text=text, since=_moment(since), until=_moment(until))
-    source = None if offline else estate
-    with _store(database_url) as store:
+    with _journal(way, database_url) as store:
+        source = None if offline or way.url else estate  # a server is told by its agents
         told = _collect(store, source, set())
         after = store.newest()  # before the events are read: what comes meanwhile must not be missed
         links = store.tail(limit=limit, where=where)
@@ -84,11 +90,12 @@ def tail(  # noqa: PLR0913, PLR0917 - a parameter is a flag
 
 
 @journal.command()
-def show(event_id: IdArgument, database_url: UrlOption = None, output: Output = Format.TABLE) -> None:
+@with_way
+def show(event_id: IdArgument, database_url: UrlOption = None, output: Output = Format.TABLE, *, way: Way) -> None:
     """One event, what led to it, and what came of it."""
     from backstay.journal import event_json
 
-    with _store(database_url) as store:
+    with _journal(way, database_url) as store:
         story, link = store.causes(event_id), store.get(event_id)
     if story is None or link is None:
         fail(f"No event {event_id[:64]} in {store.where}. What there is: backstay journal tail")
@@ -161,12 +168,31 @@ def _store(url: str | None) -> Iterator[JournalStore]:
         fail(str(error))
 
 
-def _collect(store: JournalStore, estate: Path | None, told: set[str]) -> set[str]:
+@contextmanager
+def _journal(way: Way, url: str | None) -> Iterator[JournalStore | ServedJournal]:
+    """The server's journal when there is one, else that of the database."""
+    at = way.server()
+    if at is None:
+        with _store(url) as store:
+            yield store
+        return
+    from backstay.cli.served.client import ServerUnreachable
+    from backstay.cli.served.journal import ServedJournal
+    from backstay.journal import JournalError
+
+    try:
+        yield ServedJournal(at)
+    except JournalError as error:
+        fail(str(error), Exit.UNREACHABLE if isinstance(error.__cause__, ServerUnreachable) else Exit.FAILED)
+
+
+def _collect(store: JournalStore | ServedJournal, estate: Path | None, told: set[str]) -> set[str]:
     """New events of the agents that answer. Those that do not are told, once (`told`), and are no reason to stop."""
     if estate is None:
         return told
+    own = cast("JournalStore", store)  # of a server's journal nothing is collected
     faults = {
-        f"{row['load balancer']}: {row['detail']}" for row in asyncio.run(_collect_all(store, estate)) if row["detail"]
+        f"{row['load balancer']}: {row['detail']}" for row in asyncio.run(_collect_all(own, estate)) if row["detail"]
     }
     for fault in sorted(faults - told):
         note(fault)
@@ -176,10 +202,12 @@ def _collect(store: JournalStore, estate: Path | None, told: set[str]) -> set[st
 async def _collect_all(store: JournalStore, estate: Path) -> list[Row]:
     """A row for each load balancer: what came, or why nothing did."""
     from backstay.cli.fleet import Fleet
+    from backstay.cli.served.way import Site
     from backstay.journal.collect import collect as collect_from
 
-    async with Fleet(load_or_fail(estate)) as fleet:
-        said, answers = await fleet.ask(lambda agent: collect_from(agent, store))
+    async with Fleet(Site(loaded=load_or_fail(estate))) as fleet:
+        # Without a server they are the agents themselves, which have a spool.
+        said, answers = await fleet.ask(lambda agent: collect_from(cast("AgentClient", agent), store))
     return [
         {
             "load balancer": answer.lb,

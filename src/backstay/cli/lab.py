@@ -15,7 +15,7 @@ from backstay.estate import EstateFaults
 from backstay.lab import build
 from backstay.lab.examples import example_file
 from backstay.lab.keeper.client import call
-from backstay.lab.model import FabricKind, FaultKind, LabError, Published
+from backstay.lab.model import SERVER, FabricKind, FaultKind, LabError, Published
 from backstay.lab.state import LabFolder, find_labs, labs_root, the_lab
 from backstay.lab.traffic import watch
 
@@ -36,6 +36,9 @@ RootOption = Annotated[
 ]
 FabricOption = Annotated[
     FabricKind | None, typer.Option("--fabric", help="What hosts are made of. Default: the best this machine allows.")
+]
+ServerOption = Annotated[
+    bool, typer.Option("--server/--no-server", help="With the server and its console, and the agents enrolled with it.")
 ]
 
 
@@ -65,13 +68,16 @@ def up(
     service_ms: Annotated[
         float, typer.Option("--service-ms", min=0, help="Time that a request takes on a demo web server.")
     ] = build.SERVICE_MS,
+    server: ServerOption = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Build the estate on this machine; it stays until `lab down`."""
 
     async def work() -> build.Lab:
         source = estate or example_file()
-        asked = build.Options(source=source, root=labs_root(root), name=name, fabric=fabric, service_ms=service_ms)
+        asked = build.Options(
+            source=source, root=labs_root(root), name=name, fabric=fabric, service_ms=service_ms, server=server
+        )
         made = await build.up(asked, note)
         await made.detach()
         return made
@@ -98,6 +104,7 @@ def _view(folder: LabFolder) -> dict[str, Any]:
         "created_at": record.created_at,
         "folder": str(folder.path),
         "published": {p.name: f"{_scheme(p)}://{p.hostname}:{p.port}/" for p in record.published},
+        "server": asdict(record.served) if record.served else None,
         "env": _environment(folder),
     }
 
@@ -110,10 +117,18 @@ def _how_to_reach(folder: LabFolder) -> list[str]:
     lines = ["", "Commands reach this lab with:"]
     lines += [f"  export {key}={value}" for key, value in _environment(folder).items()]
     lines.append("The services, from this machine:")
-    for p in folder.record.published:
+    services = [p for p in folder.record.published if p.name != SERVER]
+    for p in services:
         trust = f"--cacert {folder.ca} " if p.tls else ""
         url = f"{_scheme(p)}://{p.hostname}:{p.port}/"
         lines.append(f"  {p.name}: curl {trust}--resolve {p.hostname}:{p.port}:127.0.0.1 {url}")
+    served = folder.record.served
+    if served is not None:
+        lines += [
+            "The console, in this machine's browser (its certificate is the lab's own):",
+            f"  {served.link}",
+            f"  sets the password of {served.user}, once; then {served.url}",
+        ]
     return [*lines, ""]
 
 
@@ -227,7 +242,7 @@ def traffic(
 
 
 @lab.command()
-def demo(
+def demo(  # noqa: PLR0913, PLR0917 - one an option
     once: Annotated[bool, typer.Option("--once", help="End after the verdict. Default: stay up until Ctrl-C.")] = False,
     chapter: Annotated[list[str] | None, typer.Option("--chapter", help="Only this one. Repeatable.")] = None,
     rate: Annotated[
@@ -239,6 +254,7 @@ def demo(
     name: NameOption = None,
     root: RootOption = None,
     fabric: FabricOption = None,
+    server: ServerOption = True,
     output: Output = Format.TABLE,
 ) -> None:
     """The example estate, shown and verified step by step. The exit status is the verdict: 0 all right, 1 not."""
@@ -273,6 +289,7 @@ def demo(
         name=name or "demo",
         fabric=fabric,
         service_ms=SERVICE_MS,
+        server=server,
     )
     tempo = Tempo(rate=rate, watch_s=watch_s)
     shown = _run(demo(options, chapter or [], tempo, say, then=verdict, stay=not once))

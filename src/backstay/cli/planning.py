@@ -17,8 +17,8 @@ from backstay.estate.files import Unreadable, read_bytes
 from backstay.estate.select import load_balancers
 
 if TYPE_CHECKING:
-    from backstay.agent.client import AgentClient
-    from backstay.estate import Loaded
+    from backstay.cli.fleet import LoadBalancer
+    from backstay.cli.served.way import Site
     from backstay.link.views import AppliedView, PlanView
 
 PLAN_LIMIT_BYTES = 1_000_000
@@ -37,14 +37,14 @@ class Agreed:
     digests: Mapping[str, str]
 
 
-def estate_sha256(loaded: Loaded) -> str:
-    return hashlib.sha256(loaded.text.encode()).hexdigest()
+def estate_sha256(site: Site) -> str:
+    return hashlib.sha256(site.text.encode()).hexdigest()
 
 
-def write_plan(path: Path, loaded: Loaded, views: Mapping[str, PlanView]) -> None:
+def write_plan(path: Path, site: Site, views: Mapping[str, PlanView]) -> None:
     """Keep the plans' digests. Raises OSError."""
     content = {
-        "estate_sha256": estate_sha256(loaded),
+        "estate_sha256": estate_sha256(site),
         "digests": {lb: view["digest"] for lb, view in views.items()},
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -63,10 +63,10 @@ def read_plan(path: Path) -> Agreed:
         raise NoPlan(f"{path}: this is no plan. {again}") from None
 
 
-async def plan_all(loaded: Loaded, lbs: Sequence[str]) -> tuple[dict[str, PlanView], list[Answer]]:
+async def plan_all(site: Site, lbs: Sequence[str]) -> tuple[dict[str, PlanView], list[Answer]]:
     """Every load balancer's plan, in order, and what became of those that gave none."""
-    async with Fleet(loaded, lbs) as fleet:
-        return await fleet.ask(lambda agent: agent.plan(loaded.text))
+    async with Fleet(site, lbs) as fleet:
+        return await fleet.ask(lambda agent: agent.plan(site.text))
 
 
 def plan_report(views: Mapping[str, PlanView], answers: Sequence[Answer], output: Format) -> Report:
@@ -97,7 +97,8 @@ def _plan_text(view: PlanView) -> str:
     if view["in_sync"]:
         return "nothing to alter"
     resets = view["expected_resets"]
-    lines = [f"{view['how']}, {resets} client connection{'s' * (resets != 1)} expected to be reset"]
+    price = "" if resets is None else f", {resets} client connection{'s' * (resets != 1)} expected to be reset"
+    lines = [f"{view['how']}{price}"]
     lines += [f"  {words}" for words in view["words"]]
     if view["diff"]:
         lines.append(view["diff"].rstrip("\n"))
@@ -118,12 +119,12 @@ class Weighed:
         return Exit.UNREACHABLE if self.unreached else Exit.DONE
 
 
-async def weigh(loaded: Loaded, lbs: Sequence[str], agreed: Agreed | None) -> Weighed:
+async def weigh(site: Site, lbs: Sequence[str], agreed: Agreed | None) -> Weighed:
     """Plan anew on all, and hold it against what was agreed to. One that fails, or is stale, stops it for all."""
-    if agreed is not None and agreed.estate_sha256 != estate_sha256(loaded):
-        what = f"{loaded.name} changed since {agreed.file}. Run `backstay plan --out {agreed.file}` again."
+    if agreed is not None and agreed.estate_sha256 != estate_sha256(site):
+        what = f"{site.name} changed since {agreed.file}. Run `backstay plan --out {agreed.file}` again."
         return Weighed(stop=Report(data=None, notes=[what], code=Exit.REFUSED))
-    views, answers = await plan_all(loaded, lbs)
+    views, answers = await plan_all(site, lbs)
     broken = [answer for answer in answers if answer.reply in (Reply.FAILED, Reply.REFUSED)]
     if broken or not views:
         notes = [*complaints(answers), "Nothing was applied."]
@@ -140,15 +141,15 @@ async def weigh(loaded: Loaded, lbs: Sequence[str], agreed: Agreed | None) -> We
     )
 
 
-async def apply_all(loaded: Loaded, weighed: Weighed, *, actor: str, reason: str) -> Report:
+async def apply_all(site: Site, weighed: Weighed, *, actor: str, reason: str) -> Report:
     """Apply what was weighed, one load balancer after the other; the first that refuses or fails ends the round."""
 
-    async def apply(agent: AgentClient) -> AppliedView:
-        return await agent.apply(loaded.text, plan=weighed.digests[agent.lb], actor=actor, reason=reason)
+    async def apply(agent: LoadBalancer) -> AppliedView:
+        return await agent.apply(site.text, plan=weighed.digests[agent.lb], actor=actor, reason=reason)
 
     answers = list(weighed.unreached)
     done: dict[str, AppliedView] = {}
-    async with Fleet(loaded, tuple(weighed.digests)) as fleet:
+    async with Fleet(site, tuple(weighed.digests)) as fleet:
         for lb in weighed.digests:
             said, given = await fleet.ask(apply, [lb])
             done |= said
@@ -163,7 +164,7 @@ async def apply_all(loaded: Loaded, weighed: Weighed, *, actor: str, reason: str
         notes.append(f"Only some have it: {', '.join(done)}. Run `backstay apply` again when the others are back.")
     rows = [_row(answer, done.get(answer.lb)) for answer in answers]
     rows += [{"lb": lb, "result": "not tried"} for lb in untried]
-    order = load_balancers(loaded.estate)
+    order = load_balancers(site.estate)
     rows.sort(key=lambda row: order.index(row["lb"]))
     return Report(data=rows, notes=notes, code=EXIT_OF[worst(answers)])
 

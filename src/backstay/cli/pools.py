@@ -12,13 +12,13 @@ from backstay.cli.planning import complaints
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.estate import Loaded
-    from backstay.link.views import StatusView
+    from backstay.cli.served.way import Site
+    from backstay.link.views import ServerView, StatusView
 
 
-async def status_report(loaded: Loaded, lbs: Sequence[str]) -> Report:
+async def status_report(site: Site, lbs: Sequence[str]) -> Report:
     """A row for each load balancer; exit code 3 when one that answered needs somebody."""
-    async with Fleet(loaded, lbs) as fleet:
+    async with Fleet(site, lbs) as fleet:
         views, answers = await fleet.ask(lambda agent: agent.status())
     code = EXIT_OF[worst(answers)]
     if code is Exit.DONE and any(_state(view) != "ok" for view in views.values()):
@@ -31,6 +31,8 @@ async def status_report(loaded: Loaded, lbs: Sequence[str]) -> Report:
     ]
     rows = [_status_row(answer.lb, views.get(answer.lb)) for answer in answers]
     notes = [f"{lb}: {view['error']}" for lb, view in views.items() if view["error"]]
+    servers = {lb: view.get("server") for lb, view in views.items()}
+    notes += [f"{lb}: {server['error']}" for lb, server in servers.items() if server and server["error"]]
     notes += [f"{lb}: {warning}" for lb, view in views.items() for warning in view["warnings"]]
     return Report(data=data, rows=rows, notes=[*complaints(answers), *notes], code=code)
 
@@ -46,7 +48,7 @@ def _state(view: StatusView) -> str:
 def _status_row(lb: str, view: StatusView | None) -> Row:
     if view is None:
         return {"lb": lb, "state": "NOT REACHED"}
-    engine = view["engine"]
+    engine, server = view["engine"], view.get("server")  # an older agent says nothing of it
     return {
         "lb": lb,
         "tier": view["tier"],
@@ -58,12 +60,21 @@ def _status_row(lb: str, view: StatusView | None) -> Row:
         "changes": view["changes"],
         "applied": view["applied_at"],
         "memory": f"{view['agent']['resident_mb']:.0f} MB",
+        **({"server": _server(server)} if server is not None else {}),
     }
 
 
-async def list_report(loaded: Loaded, lbs: Sequence[str]) -> Report:
+def _server(server: ServerView) -> str:
+    """How the link stands, in a few words; why is among the notes."""
+    since = f" since {server['since'][11:16]}" if server["since"] is not None else ""
+    if not server["connected"]:
+        return f"NOT FOLLOWED{since}, was at {server['revision']}"
+    return f"follows {server['revision']}{since}" + (f", {server['refusals']} refused" if server["refusals"] else "")
+
+
+async def list_report(site: Site, lbs: Sequence[str]) -> Report:
     """A row for each pool on each load balancer, pool by pool."""
-    async with Fleet(loaded, lbs) as fleet:
+    async with Fleet(site, lbs) as fleet:
         said, answers = await fleet.ask(lambda agent: agent.pools())
     data = [{"lb": lb, **view} for lb, views in said.items() for view in views]
     columns = ("pool", "lb", "protocol", "balance", "backends", "active", "draining", "down", "fail_open")
@@ -72,9 +83,9 @@ async def list_report(loaded: Loaded, lbs: Sequence[str]) -> Report:
     return Report(data=data, rows=rows, notes=complaints(answers), code=EXIT_OF[worst(answers)])
 
 
-async def show_report(loaded: Loaded, lbs: Sequence[str], pool: str) -> Report:
+async def show_report(site: Site, lbs: Sequence[str], pool: str) -> Report:
     """A row for each backend of the pool on each load balancer."""
-    async with Fleet(loaded, lbs) as fleet:
+    async with Fleet(site, lbs) as fleet:
         views, answers = await fleet.ask(lambda agent: agent.pool(pool))
     rows = [{"lb": lb, **member} for lb, view in views.items() for member in view["members"]]
     notes = [
@@ -86,9 +97,9 @@ async def show_report(loaded: Loaded, lbs: Sequence[str], pool: str) -> Report:
     return Report(data=data, rows=rows, notes=[*complaints(answers), *notes], code=EXIT_OF[worst(answers)])
 
 
-async def explain_report(loaded: Loaded, lbs: Sequence[str], pool: str) -> Report:
+async def explain_report(site: Site, lbs: Sequence[str], pool: str) -> Report:
     """A row for each backend of the pool on each load balancer: what the rescaler's last step weighed and did."""
-    async with Fleet(loaded, lbs) as fleet:
+    async with Fleet(site, lbs) as fleet:
         views, answers = await fleet.ask(lambda agent: agent.explain(pool))
     rows = [{"lb": lb, **row} for lb, view in views.items() for row in view["rows"]]
     notes = complaints(answers)

@@ -51,7 +51,7 @@ async def collect(source: EventSource, store: JournalStore) -> Collected:
         if last is None or last == through:  # nothing more, or a source that forgets nothing
             break
         through = last
-        events, faults = _parse(batch)
+        events, faults = parse_events(batch)
         stored = await asyncio.to_thread(store.append_many, events)
         faults += [f"{event_id}: stored already with another content" for event_id in stored.differing]
         await source.ack_events(through)
@@ -65,7 +65,7 @@ def _last_id(batch: Sequence[Mapping[str, object]]) -> str | None:
     return next((str(plain["id"]) for plain in reversed(batch) if isinstance(plain.get("id"), str)), None)
 
 
-def _parse(batch: Sequence[Mapping[str, object]]) -> tuple[list[Event], list[str]]:
+def parse_events(batch: Sequence[Mapping[str, object]]) -> tuple[list[Event], list[str]]:
     """The events, and faults for what is none: one bad event must not hold up all that follow."""
     events: list[Event] = []
     faults: list[str] = []

@@ -17,19 +17,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from backstay.agent.client import AgentClient, AgentError
+from backstay.agent.lean import ENVIRONMENT
 from backstay.balance.engines.binary import find
 from backstay.balance.ports import EngineFailed
 from backstay.estate import load_file
 from backstay.estate.model import Estate
-from backstay.lab import proc
+from backstay.lab import proc, served
 from backstay.lab.certs import Authority
 from backstay.lab.fabric.base import python
 from backstay.lab.fabric.pick import ENTER, Picked, pick
 from backstay.lab.keeper.client import call
 from backstay.lab.keeper.publish import listen
-from backstay.lab.model import WITNESS, FabricKind, LabError, Layout
+from backstay.lab.model import SERVER, WITNESS, FabricKind, LabError, Layout
 from backstay.lab.plan import layout as layouts
 from backstay.lab.state import LabFolder, Record
 from backstay.lab.waiting import connects, until
@@ -56,6 +58,7 @@ class Options:
     fabric: FabricKind | None = None  # None: the best that this machine allows
     service_ms: float = SERVICE_MS  # time that a request takes on a demo web server
     agents: bool = True  # without: hosts and web servers only
+    server: bool = False  # with the server, and the agents enrolled with it
 
 
 class Lab:
@@ -103,7 +106,7 @@ async def up(options: Options, say: Say = lambda _: None) -> Lab:
     """
     started = time.monotonic()
     estate = load_file(options.source).estate
-    engines = _engines(estate) if options.agents else {}
+    engines = agent_environment(estate) if options.agents else {}
     picked = pick(options.fabric)
     say(f"fabric {picked.kind}: {picked.why}")
     slot, slot_lock = _free_slot()
@@ -124,7 +127,7 @@ async def _begin(options: Options, declared: Estate, picked: Picked, slot: int, 
     nodes, ips = layouts.loopback_addresses(declared, slot) if on_loopback else layouts.declared_addresses(declared)
     data = layouts.lab_estate(declared, picked.kind, nodes, ips)
     estate = Estate.model_validate_json(json.dumps(data))
-    layout = layouts.layout_of(estate, nodes[WITNESS])
+    layout = layouts.layout_of(estate, nodes[WITNESS], nodes[SERVER] if options.server else None)
     record = Record(
         id=secrets.token_hex(8),
         name=options.name or layout.estate,
@@ -137,7 +140,7 @@ async def _begin(options: Options, declared: Estate, picked: Picked, slot: int, 
     folder = _create(options.root / record.name, layout)
     try:
         with ExitStack() as listening:
-            published, listeners = listen(layout.ips, listening)
+            published, listeners = listen(layout.ips, layout.server, listening)
             record = replace(record, published=published)
             _write(folder, record, layout, estate, data)
             lab = Lab(folder, _start_keeper(folder, [slot_lock, *listeners]))
@@ -226,10 +229,10 @@ def _environment(record: Record) -> dict[str, str]:
     return kept | {proc.LAB_VARIABLE: record.id}
 
 
-def _engines(estate: Estate) -> dict[str, str]:
-    """The newest binary of each engine here, for the agents. Raises LabError when one is missing."""
+def agent_environment(estate: Estate) -> dict[str, str]:
+    """As `backstay agent run` has it, with the newest binary of each engine. Raises LabError when one is missing."""
     try:
-        return {
+        return ENVIRONMENT | {
             f"BACKSTAY_{kind.name}": find(kind, "newest").binary for kind in {t.engine for t in estate.tiers.values()}
         }
     except EngineFailed as error:
@@ -239,14 +242,18 @@ def _engines(estate: Estate) -> dict[str, str]:
 async def _populate(lab: Lab, options: Options, engines: dict[str, str], say: Say) -> None:
     """Fabric, then everything on it at once."""
     folder, layout = lab.folder, lab.layout
-    await _stage(lab, "fabric", call(folder, "up"))
+    joins = await _fabric_and_server(lab, options)
     say(f"{len(layout.hosts)} hosts, {len(layout.ips)} global IPs")
     for line in layout.unserved:
         say(f"note: pool {line}")
     started = time.monotonic()
     agents = layout.load_balancers if options.agents else ()
     for host, role, argv in processes(folder, layout, agents, options.service_ms):
-        await call(folder, "spawn", host=host, role=role, argv=argv, env=engines if role == "agent" else None)
+        env = engines if role == "agent" else None
+        await call(folder, "spawn", host=host, role=role, argv=argv, env=env)
+    if options.server:
+        host, role, argv = served.process(folder)
+        await call(folder, "spawn", host=host, role=role, argv=argv)
     for role in OUTSIDE:
         ready = partial(connects, folder.control / f"{role}.sock")
         await until(ready, READY_TIMEOUT_S, f"the {role}", folder.log / f"{WITNESS}-{role}.log")
@@ -261,6 +268,33 @@ async def _populate(lab: Lab, options: Options, engines: dict[str, str], say: Sa
     if agents:
         await _stage(lab, "agents", _agents_ready(folder, agents))
         say(f"{len(agents)} load balancers: each with its engine and its agent")
+    if options.server:
+        await _stage(lab, "server", _server_ready(folder, joins))
+        say(f"the server, with {len(joins)} agents enrolled")
+
+
+async def _fabric_and_server(lab: Lab, options: Options) -> dict[str, str]:
+    """Both at once: making a server takes a second of its own. The agents' join tokens, with a server."""
+    folder = lab.folder
+    works: list[Awaitable[object]] = [_stage(lab, "fabric", call(folder, "up"))]
+    if options.server:
+        works.append(asyncio.to_thread(served.make, folder, lab.layout.load_balancers if options.agents else ()))
+    # Both to their ends, also when one fails: nobody writes into a folder that is being removed.
+    done = await asyncio.gather(*works, return_exceptions=True)
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+    return cast(dict[str, str], done[1]) if options.server else {}
+
+
+async def _server_ready(folder: LabFolder, joins: dict[str, str]) -> None:
+    """Until every agent follows it."""
+    log = folder.log / f"{SERVER}-{served.ROLE}.log"
+    lives = partial(_lives, folder, SERVER, served.ROLE)
+    async with served.ServerApi(folder) as api:
+        await until(api.answers, READY_TIMEOUT_S, "the server", log, lives=lives)
+        await served.enrol_all(folder, joins)
+        await until(partial(api.connected, tuple(joins)), READY_TIMEOUT_S, "an agent's link to the server", log)
 
 
 async def _stage(lab: Lab, name: str, work: Awaitable[object]) -> None:

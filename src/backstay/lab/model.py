@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 WITNESS = "witness"  # the host on the internet side; no node of an estate may have its name
-INTERNET = "internet"  # its zone
+SERVER = "console"  # the host that the server runs on, and the name of its published port; no node may have it either
+INTERNET = "internet"  # the zone of both
 
 
 class FabricKind(StrEnum):
@@ -92,6 +93,7 @@ class Layout:
     web: tuple[WebServer, ...]
     queue: tuple[str, ...]  # hosts in a cluster that serves in no pool
     unserved: tuple[str, ...] = ()  # pools that the lab has no demo server for, each with its reason
+    server: str | None = None  # address of the server's host; None: a lab without a server
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises KeyError."""
@@ -99,6 +101,15 @@ class Layout:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The lab's server, from outside."""
+
+    url: str
+    user: str  # its first admin
+    link: str  # where that one sets a password, once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from backstay.lab import proc
-from backstay.lab.model import FabricKind, LabError, Layout, Published, Spawned
+from backstay.lab.model import FabricKind, LabError, Layout, Published, Served, Spawned
 from backstay.lab.plan.faults import Fault
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ class Record:
     pid: int = 0  # of the keeper as this machine sees it (of `unshare`, where there is one)
     start_time_ticks: int = 0
     published: tuple[Published, ...] = ()
+    served: Served | None = None  # None: no server, or it is not made yet
 
 
 _RECORD = TypeAdapter(Record)
@@ -66,6 +67,9 @@ class LabFolder:
         self.hosts = path / "hosts"  # a folder a host, in which its processes work
         self.tls = path / "tls"
         self.ca = self.tls / "ca.crt"
+        self.server = path / "server"  # the state of the lab's server
+        self.server_ca = self.server / "tls" / "ca.crt"
+        self.server_token = path / "secrets" / "server-token"
 
     def create(self, nodes: Iterable[str]) -> None:
         """Make the folders. Raises LabError when the path is too long for unix sockets."""

@@ -42,6 +42,7 @@ class Principal:
     role: Role | None = None
     lb: str | None = None  # AGENT only
     session: str | None = None  # id of the browser's session; what a CSRF token is bound to
+    rooms: frozenset[str] | None = None  # TOKEN: first words below /api/v1/ that it is good for; None: all
 
 
 # --- what is kept --------------------------------------------------------------------------------------------------
@@ -89,6 +90,7 @@ class ServerChange:
     created_at: datetime  # UTC
     expires_at: datetime | None = None  # UTC; None: until undone
     forced: bool = False
+    event: str | None = None  # id of the journal's event that tells of it
     ended: EndedChange | None = None  # None: in force
 
 
@@ -100,6 +102,7 @@ class ServerOrder:
     order: Order
     created_at: datetime  # UTC
     expires_at: datetime  # UTC
+    event: str | None = None  # id of the journal's event that tells of it
     outcome: OrderOutcome | None = None
 
 

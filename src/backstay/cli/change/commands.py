@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backstay.cli.options import DEFAULT_ESTATE, DryRunOption, EstateOption, ReasonOption, YesOption, load_or_fail
+from backstay.cli.options import DEFAULT_ESTATE, DryRunOption, EstateOption, ReasonOption, YesOption
 from backstay.cli.output import Exit, Format, Output, actor, confirm, fail
 from backstay.cli.report import tell
+from backstay.cli.served.way import Way, with_way
 
 if TYPE_CHECKING:
     from backstay.change.wire import ChangeRequest, UndoRequest
@@ -40,6 +41,7 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The change's id, 
 
 
 @drain.command()
+@with_way
 def drain_node(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     node: NodeArgument,
     reason: ReasonOption,
@@ -52,13 +54,16 @@ def drain_node(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     yes: YesOption = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Take a node out of rotation on every load balancer: no new requests, what is in flight finishes."""
     asked = _Asked(kind="drain", node=node, pool=pool, duration=duration, reason=reason, force=force)
-    _put(asked, estate, output, wait_s=_seconds(deadline) if wait else None, dry_run=dry_run, yes=yes)
+    _put(asked, way, estate, output, wait_s=_seconds(deadline) if wait else None, dry_run=dry_run, yes=yes)
 
 
 @maintenance.command()
+@with_way
 def maintain_node(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     node: NodeArgument,
     reason: ReasonOption,
@@ -71,13 +76,16 @@ def maintain_node(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     yes: YesOption = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Drain a node, and keep quiet about its health meanwhile."""
     asked = _Asked(kind="maintenance", node=node, pool=pool, duration=duration, reason=reason, force=force)
-    _put(asked, estate, output, wait_s=_seconds(deadline) if wait else None, dry_run=dry_run, yes=yes)
+    _put(asked, way, estate, output, wait_s=_seconds(deadline) if wait else None, dry_run=dry_run, yes=yes)
 
 
 @weight.command()
+@with_way
 def weigh_node(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     node: NodeArgument,
     factor: Annotated[float, typer.Argument(metavar="FACTOR", help="Above 0 and at most 4; 1 is the full share.")],
@@ -89,13 +97,16 @@ def weigh_node(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     yes: YesOption = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Give a node more or less of its share for a while. Factors of several changes multiply."""
     asked = _Asked(kind="weight", node=node, pool=pool, duration=duration, reason=reason, force=force, factor=factor)
-    _put(asked, estate, output, wait_s=None, dry_run=dry_run, yes=yes)
+    _put(asked, way, estate, output, wait_s=None, dry_run=dry_run, yes=yes)
 
 
 @undrain.command()
+@with_way
 def undrain_node(
     node: NodeArgument,
     pool: PoolOption = None,
@@ -103,56 +114,70 @@ def undrain_node(
     dry_run: DryRunOption = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """Bring a drained node back: ends every drain and maintenance of it. Slow start follows."""
     from backstay.cli.change.inforce import undrain as undrained
 
     request = _undo_request(reason)
-    tell(asyncio.run(undrained(load_or_fail(estate), node, pool, request, dry_run=dry_run)), output)
+    tell(asyncio.run(undrained(way.site(estate), node, pool, request, dry_run=dry_run)), output)
 
 
 @changes.callback(invoke_without_command=True)
+@with_way
 def list_changes(
     context: typer.Context,
     ended: Annotated[bool, typer.Option("--ended", help="Also those that ended lately.")] = False,
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """What is temporary: by whom, why, until when, and on which load balancers."""
     if context.invoked_subcommand is not None:
         return
     from backstay.cli.change.inforce import listed
 
-    tell(asyncio.run(listed(load_or_fail(estate), ended=ended)), output)
+    tell(asyncio.run(listed(way.site(estate), ended=ended)), output)
 
 
 @changes.command("show")
-def show_change(change_id: IdArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE) -> None:
+@with_way
+def show_change(
+    change_id: IdArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE, *, way: Way
+) -> None:
     """One change, load balancer by load balancer, with its proof."""
     from backstay.cli.change.inforce import shown
 
-    tell(asyncio.run(shown(load_or_fail(estate), change_id)), output)
+    tell(asyncio.run(shown(way.site(estate), change_id)), output)
 
 
 @changes.command("undo")
+@with_way
 def undo_change(
     change_id: IdArgument,
     reason: ReasonOption = "undone",
     estate: EstateOption = DEFAULT_ESTATE,
     output: Output = Format.TABLE,
+    *,
+    way: Way,
 ) -> None:
     """End a change now, wherever it is in force."""
     from backstay.cli.change.inforce import undo
 
-    tell(asyncio.run(undo(load_or_fail(estate), change_id, _undo_request(reason))), output)
+    tell(asyncio.run(undo(way.site(estate), change_id, _undo_request(reason))), output)
 
 
 @changes.command("finish")
-def finish_change(change_id: IdArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE) -> None:
+@with_way
+def finish_change(
+    change_id: IdArgument, estate: EstateOption = DEFAULT_ESTATE, output: Output = Format.TABLE, *, way: Way
+) -> None:
     """Put a change in force on the load balancers that it did not reach, for the time that remains of it."""
     from backstay.cli.change.inforce import finish
 
-    tell(asyncio.run(finish(load_or_fail(estate), change_id)), output)
+    tell(asyncio.run(finish(way.site(estate), change_id)), output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,13 +193,15 @@ class _Asked:
     factor: float | None = None
 
 
-def _put(asked: _Asked, estate: Path, output: Format, *, wait_s: float | None, dry_run: bool, yes: bool) -> None:
+def _put(
+    asked: _Asked, way: Way, estate: Path, output: Format, *, wait_s: float | None, dry_run: bool, yes: bool
+) -> None:
     from backstay.cli.change.rollout import put
 
     request = _request(asked)
-    loaded = load_or_fail(estate)
+    site = way.site(estate)
     tell(
-        asyncio.run(put(loaded, request, dry_run=dry_run, wait_s=wait_s, go_on=lambda ask: confirm(ask, yes=yes))),
+        asyncio.run(put(site, request, dry_run=dry_run, wait_s=wait_s, go_on=lambda ask: confirm(ask, yes=yes))),
         output,
     )
 

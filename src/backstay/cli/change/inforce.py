@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from backstay.cli.output import Exit, Row
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
     from backstay.link.views import ChangeView
 
 Copies = Mapping[str, "ChangeView"]  # load balancer -> the change as it stands there
@@ -22,9 +23,9 @@ Copies = Mapping[str, "ChangeView"]  # load balancer -> the change as it stands 
 _DRAINS = ("drain", "maintenance")
 
 
-async def listed(loaded: Loaded, *, ended: bool) -> Report:
+async def listed(site: Site, *, ended: bool) -> Report:
     """Every change once, with the load balancers where it is in force."""
-    async with Fleet(loaded) as fleet:
+    async with Fleet(site) as fleet:
         by_id, answers = await _gather(fleet)
     shown = {
         change_id: copies
@@ -35,15 +36,15 @@ async def listed(loaded: Loaded, *, ended: bool) -> Report:
     data = [dict(_any(copies)) | {"in_force_on": _in_force(copies)} for copies in shown.values()]
     return Report(
         data=data,
-        rows=[_row(copies, loaded, silent) for copies in shown.values()],
+        rows=[_row(copies, site, silent) for copies in shown.values()],
         notes=_silent_notes(silent),
         code=EXIT_OF[worst(answers)],
     )
 
 
-async def shown(loaded: Loaded, change_id: str) -> Report:
+async def shown(site: Site, change_id: str) -> Report:
     """One change, load balancer by load balancer; its proof when it is a drain."""
-    async with Fleet(loaded) as fleet:
+    async with Fleet(site) as fleet:
         by_id, answers = await _gather(fleet)
         copies = by_id.get(change_id)
         if copies is None:
@@ -52,7 +53,7 @@ async def shown(loaded: Loaded, change_id: str) -> Report:
         proofs, _ = await fleet.ask(lambda agent: agent.proof(change_id), list(copies) if drains else [])
     flat = [proof for of_lb in proofs.values() for proof in of_lb]
     silent = [answer for answer in answers if answer.reply is not Reply.DONE]
-    row = _row(copies, loaded, silent)
+    row = _row(copies, site, silent)
     data = dict(_any(copies)) | {"in_force_on": _in_force(copies), "load_balancers": dict(copies), "proof": flat}
     words = "; ".join(f"{key}: {value}" for key, value in row.items() if value)
     notes = [words, *_silent_notes(silent)]
@@ -60,24 +61,24 @@ async def shown(loaded: Loaded, change_id: str) -> Report:
     return Report(data=data, rows=rows, notes=notes, code=EXIT_OF[worst(answers)])
 
 
-async def undo(loaded: Loaded, change_id: str, request: UndoRequest) -> Report:
+async def undo(site: Site, change_id: str, request: UndoRequest) -> Report:
     """End one change wherever it is in force. Ended already: done."""
-    async with Fleet(loaded) as fleet:
+    async with Fleet(site) as fleet:
         by_id, answers = await _gather(fleet)
         if change_id not in by_id:
             return _unknown(change_id, answers)
         return await _undo(fleet, {change_id: by_id[change_id]}, answers, request)
 
 
-async def undrain(loaded: Loaded, node: str, pool: str | None, request: UndoRequest, *, dry_run: bool) -> Report:
+async def undrain(site: Site, node: str, pool: str | None, request: UndoRequest, *, dry_run: bool) -> Report:
     """End every drain and maintenance of `node` (with `pool`: those of that pool alone)."""
-    if node not in loaded.estate.nodes:
-        nodes = ", ".join(loaded.estate.nodes)
+    if node not in site.estate.nodes:
+        nodes = ", ".join(site.estate.nodes)
         return Report(
-            data=None, notes=[f'"{node}" is no node of {loaded.estate.estate}. Nodes: {nodes}.'], code=Exit.USAGE
+            data=None, notes=[f'"{node}" is no node of {site.estate.estate}. Nodes: {nodes}.'], code=Exit.USAGE
         )
-    scope = load_balancers_in_scope(loaded.estate, node, pool)
-    async with Fleet(loaded, scope or None) as fleet:
+    scope = load_balancers_in_scope(site.estate, node, pool)
+    async with Fleet(site, scope or None) as fleet:
         by_id, answers = await _gather(fleet)
         drains = {
             change_id: copies
@@ -91,14 +92,14 @@ async def undrain(loaded: Loaded, node: str, pool: str | None, request: UndoRequ
             return Report(data=None, notes=[told], code=Exit.USAGE)
         if dry_run:
             told = f"Would end {len(mine)} changes. Nothing was changed (--dry-run)."
-            rows = [_row(copies, loaded, []) for copies in mine.values()]
+            rows = [_row(copies, site, []) for copies in mine.values()]
             return Report(data=rows, notes=[*_silent_notes(_silent(answers)), told], code=EXIT_OF[worst(answers)])
         return await _undo(fleet, mine, answers, request)
 
 
-async def finish(loaded: Loaded, change_id: str) -> Report:
+async def finish(site: Site, change_id: str) -> Report:
     """Put a change in force where it lacks, for what remains of it."""
-    async with Fleet(loaded) as fleet:
+    async with Fleet(site) as fleet:
         by_id, answers = await _gather(fleet)
         copies = by_id.get(change_id)
         if copies is None:
@@ -107,7 +108,7 @@ async def finish(loaded: Loaded, change_id: str) -> Report:
         if not there:
             return Report(data=None, notes=[f"Change {change_id} is over; it is in force nowhere."], code=Exit.FAILED)
         request = request_from_json(copies[there[0]])
-        scope = load_balancers_in_scope(loaded.estate, request.node, request.pool)
+        scope = load_balancers_in_scope(site.estate, request.node, request.pool)
         lacking = [lb for lb in scope if lb not in copies and lb not in {one.lb for one in _silent(answers)}]
         _, put = await fleet.ask(lambda agent: agent.put_change(request), lacking)
     told = [one for one in answers if one.lb in scope and one.reply is not Reply.DONE] + put
@@ -124,6 +125,10 @@ async def _gather(fleet: Fleet) -> tuple[dict[str, dict[str, ChangeView]], list[
     by_id: dict[str, dict[str, ChangeView]] = {}
     for change, lb in sorted(found, key=lambda pair: pair[0]["created_at"]):
         by_id.setdefault(change["id"], {})[lb] = change
+    kept, _ = await fleet.ask(lambda agent: agent.changes(), fleet.keepers)
+    for keeper, views in kept.items():
+        for view in views:
+            by_id.setdefault(view["id"], {keeper: view})
     return by_id, answers
 
 
@@ -143,18 +148,21 @@ async def _undo(fleet: Fleet, by_id: Mapping[str, Copies], answers: list[Answer]
     return Report(data=results, notes=notes, code=EXIT_OF[worst(replies)])
 
 
-def _row(copies: Copies, loaded: Loaded, silent: Sequence[Answer]) -> Row:
+def _row(copies: Copies, site: Site, silent: Sequence[Answer]) -> Row:
     """One change as a line of the table."""
     change = _any(copies)
     there = _in_force(copies)
-    scope = load_balancers_in_scope(loaded.estate, change["node"], change["pool"])
+    parameter = change.get("parameter")
+    scope = load_balancers_in_scope(site.estate, change["node"], change["pool"]) if parameter is None else ()
     lacking = [lb for lb in scope if lb not in there and lb not in {answer.lb for answer in silent}]
-    factor = "" if change["factor"] is None else f" {change['factor']:g}"
+    what = "" if change["factor"] is None else f" {change['factor']:g}"
+    if parameter is not None:
+        what = f" {parameter}={json.dumps(change.get('value'))}"
     return {
         "id": change["id"],
-        "change": change["kind"] + factor,
+        "change": change["kind"] + what,
         "node": change["node"],
-        "pool": change["pool"] or "all",
+        "pool": change["pool"] or ("all" if parameter is None else ""),
         "by": change["actor"],
         "reason": change["reason"],
         **_state(change),

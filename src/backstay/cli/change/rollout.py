@@ -13,7 +13,7 @@ from backstay.cli.output import Exit, Row
 from backstay.cli.report import Report
 
 if TYPE_CHECKING:
-    from backstay.estate import Loaded
+    from backstay.cli.served.way import Site
     from backstay.estate.model import Estate
     from backstay.link.views import ChangeAnswer, ProofView
 
@@ -23,16 +23,16 @@ _COUNTS = ("in_flight_at_start", "in_flight", "finished", "cut", "refused")
 
 
 async def put(
-    loaded: Loaded, request: ChangeRequest, *, dry_run: bool, wait_s: float | None, go_on: Callable[[str], None]
+    site: Site, request: ChangeRequest, *, dry_run: bool, wait_s: float | None, go_on: Callable[[str], None]
 ) -> Report:
     """Ask every guard, then put the change on all load balancers; with `wait_s`, wait that long for its proof.
 
     `go_on` is called with a question when some do not answer; it ends the command when the answer is no.
     """
-    lbs = load_balancers_in_scope(loaded.estate, request.node, request.pool)
+    lbs = load_balancers_in_scope(site.estate, request.node, request.pool)
     if not lbs:
-        return Report(data=None, notes=[_no_scope(loaded.estate, request)], code=Exit.USAGE)
-    async with Fleet(loaded, lbs) as fleet:
+        return Report(data=None, notes=[_no_scope(site.estate, request)], code=Exit.USAGE)
+    async with Fleet(site, lbs) as fleet:
         weighed = await _weigh(fleet, request)
         decided = decide_go(weighed)
         if isinstance(decided, Stop):

@@ -6,8 +6,8 @@ Events -> append_many (de-duplicated, chained) -> tail, get, causes, verify
 `store.py` writes and verifies, `query.py` reads. Not imported by the agent: SQLAlchemy is heavy.
 """
 
-from backstay.journal.store.database import Database
+from backstay.journal.store.database import Database, Migrations
 from backstay.journal.store.query import Filter, Story
-from backstay.journal.store.store import JournalStore, Stored
+from backstay.journal.store.store import JournalStore, Stored, append_in
 
-__all__ = ["Database", "Filter", "JournalStore", "Stored", "Story"]
+__all__ = ["Database", "Filter", "JournalStore", "Migrations", "Stored", "Story", "append_in"]

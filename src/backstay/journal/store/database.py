@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,26 @@ _WRITING = "backstay_writing"
 _PG_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrations:
+    """A room's tables: an Alembic environment (env.py, versions/), and the table that says how far it came."""
+
+    room: str  # for messages
+    folder: Path
+    version_table: str
+    newest: str  # "0001"
+
+
+JOURNAL = Migrations(
+    room="journal", folder=Path(__file__).parent / "migrations", version_table=VERSION_TABLE, newest=REVISION
+)
+
+
 class Database:
-    """One database, migrated to the newest schema. Every call ends by a timeout, and raises JournalError."""
+    """One database, with the journal's newest schema. Every call ends by a timeout, and raises JournalError.
+
+    Another room keeps its own tables beside the journal's: it calls `migrate` with its own migrations.
+    """
 
     def __init__(self, url: str) -> None:
         """Connect to `url` ("sqlite:////var/lib/backstay/journal.db", "postgresql://user@host/backstay")."""
@@ -37,7 +56,7 @@ class Database:
             self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
         )
         try:
-            self._migrate()
+            self.migrate(JOURNAL)
         except BaseException:
             self.close()
             raise
@@ -97,34 +116,38 @@ class Database:
 
     # -- migrations ------------------------------------------------------------------------------------------
 
-    def _migrate(self) -> None:
-        """Bring the schema up to REVISION, unless it is. Alembic is imported only when there is work for it."""
+    def migrate(self, migrations: Migrations) -> None:
+        """Bring a room's tables up to its newest revision, unless they are. Raises JournalError.
+
+        Alembic is imported only when there is work for it.
+        """
         with self.reading() as connection:
-            if _revision(connection) == REVISION:
+            if _revision(connection, migrations.version_table) == migrations.newest:
                 return
         with self.writing() as connection:  # one at a time: another process may have done it meanwhile
-            found = _revision(connection)
-            if found is not None and found > REVISION:
+            found = _revision(connection, migrations.version_table)
+            if found is not None and found > migrations.newest:
                 raise JournalError(
-                    f"{self.where}: written by a newer backstay (schema {found}, this one knows {REVISION}). Upgrade."
+                    f"{self.where}: written by a newer backstay (schema {found} of the {migrations.room}, this one "
+                    f"knows {migrations.newest}). Upgrade."
                 )
-            if found != REVISION:
-                _upgrade(connection)
+            if found != migrations.newest:
+                _upgrade(connection, migrations)
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, migrations: Migrations) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    command.upgrade(config, REVISION)
+    config.set_main_option("script_location", str(migrations.folder).replace("%", "%%"))
+    command.upgrade(config, migrations.newest)
 
 
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
+def _revision(connection: Connection, version_table: str) -> str | None:
+    if not inspect(connection).has_table(version_table):
         return None
-    found = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+    found = connection.execute(select(column("version_num")).select_from(table(version_table))).scalar()
     return None if found is None else str(found)
 
 

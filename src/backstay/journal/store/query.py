@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
 from backstay.journal.chain import Link
 from backstay.journal.model import Event, JournalError
@@ -29,6 +29,9 @@ class Filter:
     text: str | None = None  # anywhere in subject, actor, reason or data; ASCII letters in either case
     since: datetime | None = None
     until: datetime | None = None  # exclusive
+    before: tuple[datetime, int] | None = (
+        None  # time and number of a link: those that stand before it in the order of time
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,9 @@ def _conditions(where: Filter | None) -> list[ColumnElement[bool]]:
         conditions.append(link.c.time >= format_time(where.since))
     if where.until is not None:
         conditions.append(link.c.time < format_time(where.until))
+    if where.before is not None:
+        time, seq = format_time(where.before[0]), where.before[1]
+        conditions.append(or_(link.c.time < time, and_(link.c.time == time, link.c.seq < seq)))
     return conditions
 
 

@@ -19,7 +19,7 @@ from backstay.journal.store.query import TAIL_LIMIT, Filter, Story
 from backstay.journal.store.schema import head, link
 from backstay.journal.wire import EventInvalid, encode
 
-_BATCH = 500  # links a transaction: others get their turn, and SQLite takes so many parameters
+BATCH = 500  # links a transaction: others get their turn, and SQLite takes so many parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,9 @@ class JournalStore:
         for event in events:
             encode(event)
         totals = Stored(new=0)
-        for start in range(0, len(events), _BATCH):
+        for start in range(0, len(events), BATCH):
             with self._database.writing() as connection:
-                stored = _append(connection, events[start : start + _BATCH])
+                stored = append_in(connection, events[start : start + BATCH])
             totals = Stored(
                 new=totals.new + stored.new,
                 known=totals.known + stored.known,
@@ -145,7 +145,7 @@ class JournalStore:
         seq = 0
         while True:
             with self._database.reading() as connection:
-                rows = query.links_after(connection, seq, _BATCH)
+                rows = query.links_after(connection, seq, BATCH)
                 if not rows:
                     row = connection.execute(select(head)).one_or_none()
                     ends.append((row.seq, row.hash) if row is not None else (-1, ""))
@@ -182,8 +182,20 @@ def _check_end(found: Whole, head_seq: int, head_hash: str) -> Broken | None:
     return Broken(seq=found.links, event_id="", fault=Fault.ALTERED, sentence=sentence)
 
 
+def append_in(connection: Connection, events: Sequence[Event]) -> Stored:
+    """Store `events`, each once, in the caller's transaction (`Database.writing`): with what they tell of, or not.
+
+    Raises EventInvalid.
+    """
+    new, known = 0, 0
+    differing: tuple[str, ...] = ()
+    for start in range(0, len(events), BATCH):
+        stored = _append(connection, events[start : start + BATCH])
+        new, known, differing = new + stored.new, known + stored.known, differing + stored.differing
+    return Stored(new=new, known=known, differing=differing)
+
+
 def _append(connection: Connection, events: Sequence[Event]) -> Stored:
-    """One batch, in the caller's transaction, which is the only writer."""
     ids = select(link.c.id).where(link.c.id.in_([event.id for event in events]))
     there = set(connection.execute(ids).scalars())
     fresh: dict[str, Event] = {}

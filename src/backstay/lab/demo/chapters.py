@@ -14,9 +14,11 @@ from backstay.lab.demo.failover import failover
 from backstay.lab.demo.scene import Scene, Watch
 from backstay.lab.hosts.control import tell
 from backstay.lab.model import LabError
+from backstay.lab.served import ServerApi
 
 POOL = "web"
 DRAINED = ("web2", "web6")  # one in each region
+CLICKED = "web4"
 SICK = "web3"
 SLOWED = "web5"
 SLOW_FACTOR = 2.0  # more, and nginx's least_time leaves it so few requests that there is little to measure it by
@@ -77,6 +79,30 @@ async def _prove_drain(
         text = f"{proof['in_flight_at_start']} in flight, {proof['finished']} finished, {proof['cut']} cut"
         watch.prove(ip, proof["done"] and proof["cut"] == 0 and proof["refused"] == 0, text)
     watch.prove(ip, reached == 0, f"{reached} requests after it")
+
+
+async def server(scene: Scene) -> None:
+    """The same at a click: the server tells every load balancer at once."""
+    if scene.lab.layout.server is None:
+        scene.say("No server in this lab (--no-server): nothing to click.")
+        return
+    scene.say(f"Server: {CLICKED} is drained by one call of the API, as the console does it.")
+    async with scene.watched(f"server drains {CLICKED}") as watch, ServerApi(scene.lab.folder) as api:
+        asked = {"selector": f"node/{CLICKED}", "kind": "drain", "reason": "kernel update", "duration_s": 600}
+        put = await api.call("POST", "/changes", asked)
+        drained_s = await scene.every_lb_says(POOL, CLICKED, "draining")
+        await asyncio.sleep(KEPT_ALIVE_S)
+        before = (await _served(scene))[CLICKED]
+        await asyncio.sleep(scene.tempo.watch_s / 2)
+        reached = (await _served(scene))[CLICKED] - before
+        for change in put["changes"]:
+            await api.call("POST", f"/changes/{change['id']}/undo", {"reason": "kernel updated"})
+        back_s = await scene.every_lb_says(POOL, CLICKED, "active")
+        count = len(scene.agents)
+        for ip in scene.ips:
+            watch.prove(ip.name, drained_s is not None, _after(f"applied on all {count}", drained_s))
+            watch.prove(ip.name, reached == 0, f"{reached} requests after it")
+            watch.prove(ip.name, back_s is not None, _after("back", back_s))
 
 
 async def health(scene: Scene) -> None:
@@ -174,6 +200,7 @@ def _after(what: str, seconds: float | None) -> str:
 CHAPTERS: dict[str, Chapter] = {
     "traffic": traffic,
     "drain": drain,
+    "server": server,
     "health": health,
     "slow": slow,
     "failover": failover,

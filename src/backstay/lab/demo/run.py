@@ -76,6 +76,9 @@ async def demo(
     try:
         for stage, seconds in lab.stages:
             say(f"  {stage}: {seconds:.1f} s")
+        served = lab.folder.record.served
+        if served is not None and stay:
+            say(f"The console, meanwhile, in this machine's browser: {served.link}")
         shown = await play(lab, chapters, tempo, say, started)
         then(lab, shown)
         if stay:

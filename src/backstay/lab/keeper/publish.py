@@ -11,17 +11,21 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 
-from backstay.lab.model import LabError, LabIp, Published
+from backstay.lab.model import SERVER, LabError, LabIp, Published
 from backstay.lab.plan.layout import unprivileged
 
 CHUNK_BYTES = 65_536
 CONNECT_TIMEOUT_S = 5.0
+SERVER_PORT = 8400  # near it, on 127.0.0.1 and inside
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def listen(ips: Sequence[LabIp], stack: ExitStack) -> tuple[tuple[Published, ...], list[socket.socket]]:
-    """Listen on 127.0.0.1 for the service behind each global IP; `stack` closes the sockets."""
+def listen(
+    ips: Sequence[LabIp], server: str | None, stack: ExitStack
+) -> tuple[tuple[Published, ...], list[socket.socket]]:
+    """Listen on 127.0.0.1 for the service behind each global IP, and for the server at that address inside (None: there
+    is none); `stack` closes the sockets."""
     published = []
     listeners = []
     for ip in ips:
@@ -38,6 +42,13 @@ def listen(ips: Sequence[LabIp], stack: ExitStack) -> tuple[tuple[Published, ...
                 address=ip.address,
                 inside_port=ip.front.port,
             )
+        )
+    if server is not None:
+        listener = stack.enter_context(_listen_near(SERVER_PORT))
+        listeners.append(listener)
+        port = listener.getsockname()[1]
+        published.append(
+            Published(name=SERVER, port=port, hostname="127.0.0.1", tls=True, address=server, inside_port=port)
         )
     return tuple(published), listeners
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from backstay.estate import select
 from backstay.estate.model import Estate, Pool, Protocol, Service
-from backstay.lab.model import INTERNET, WITNESS, FabricKind, Front, Host, LabError, LabIp, Layout, WebServer
+from backstay.lab.model import INTERNET, SERVER, WITNESS, FabricKind, Front, Host, LabError, LabIp, Layout, WebServer
 
 WITNESS_ADDRESS = "198.51.100.10"  # TEST-NET-2 (RFC 5737): the internet side
+SERVER_ADDRESS = "198.51.100.20"
 PORT_OFFSET = 8000  # 443 becomes 8443 where low ports need privilege
 SECRET_FILE = "secrets/lab"  # noqa: S105 - a path
 PROVIDER_PORT = 8088  # of the provider's API, and of the pager, on the witness's host
@@ -38,7 +39,7 @@ def loopback_addresses(estate: Estate, slot: int) -> tuple[Addresses, Addresses]
     zones = {zone: index for index, zone in enumerate(sorted({n.zone for n in estate.nodes.values()}), start=1)}
     if len(zones) >= HOSTS_MAX or len(estate.global_ips) > IPS_MAX:
         raise LabError(f"The loopback fabric holds at most {HOSTS_MAX - 1} zones and {IPS_MAX} global IPs.")
-    nodes: Addresses = {WITNESS: f"127.{slot}.251.1"}
+    nodes: Addresses = {WITNESS: f"127.{slot}.251.1", SERVER: f"127.{slot}.251.2"}
     counts = dict.fromkeys(zones, 0)
     for name, node in estate.nodes.items():
         counts[node.zone] += 1
@@ -51,7 +52,8 @@ def loopback_addresses(estate: Estate, slot: int) -> tuple[Addresses, Addresses]
 
 def declared_addresses(estate: Estate) -> tuple[Addresses, Addresses]:
     """The estate's own addresses. Raises LabError for IPv6, which the lab does not build yet."""
-    nodes = {name: str(node.address) for name, node in estate.nodes.items()} | {WITNESS: WITNESS_ADDRESS}
+    outside = {WITNESS: WITNESS_ADDRESS, SERVER: SERVER_ADDRESS}
+    nodes = {name: str(node.address) for name, node in estate.nodes.items()} | outside
     ips = {name: str(ip.address) for name, ip in estate.global_ips.items()}
     for name, address in (nodes | ips).items():
         if ":" in address:
@@ -122,22 +124,30 @@ def unprivileged(port: int) -> int:
     return port if port >= 1024 else port + PORT_OFFSET
 
 
-def layout_of(estate: Estate, witness_address: str) -> Layout:
-    """What to build, from the lab's own estate (`lab_estate`). Raises LabError when a node is called "witness"."""
-    if WITNESS in estate.nodes:
-        raise LabError(f'A node is called "{WITNESS}", which is the name of the lab\'s own host. Rename the node.')
+def layout_of(estate: Estate, witness_address: str, server_address: str | None = None) -> Layout:
+    """What to build, from the lab's own estate (`lab_estate`). `server_address`: None for a lab without a server.
+
+    Raises LabError when a node has the name of one of the lab's own hosts.
+    """
+    outside = [Host(name=WITNESS, zone=INTERNET, address=witness_address)]
+    if server_address is not None:
+        outside.append(Host(name=SERVER, zone=INTERNET, address=server_address))
+    for host in outside:
+        if host.name in estate.nodes:
+            raise LabError(f'A node is called "{host.name}", as one of the lab\'s own hosts. Rename the node.')
     lbs = select.load_balancers(estate)
     web, unserved = _web_servers(estate)
     served = {server.host for server in web} | set(lbs)
     in_cluster = {node for cluster in estate.clusters for node in select.members(estate, cluster)}
     return Layout(
         estate=estate.estate,
-        hosts=(*_hosts(estate), Host(name=WITNESS, zone=INTERNET, address=witness_address)),
+        hosts=(*_hosts(estate), *outside),
         ips=tuple(_ip(estate, name) for name in estate.global_ips),
         load_balancers=lbs,
         web=web,
         queue=tuple(node for node in estate.nodes if node in in_cluster and node not in served),
         unserved=unserved,
+        server=server_address,
     )
 
 

@@ -1,0 +1,1 @@
+"""/api/v1: one room a module, each with its `router`; app.py includes them by a list."""
