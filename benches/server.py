@@ -22,7 +22,7 @@ KINDS = ("SQLite", "PostgreSQL")
 TOLD_GOAL_S = 1.0
 PAGE_GOAL_S = 0.1
 REST_S = 22.0
-BETWEEN_CHANGES_S = 0.3
+BETWEEN_CHANGES_S = 2.0  # each finds all agents at rest again; of changes that follow at once, agents hear together
 HEARD_S = 60.0
 LEFT_OUT = ("/api/", "/static/", "/login", "/logout", "/welcome", "/healthz")
 

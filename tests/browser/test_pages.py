@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from backstay.change import ChangeKind
 from backstay.server.model import Role
+from backstay.server.runs.model import NodeRun, NodeRunState, Printed, Run
+from backstay.server.runs.store import RunStore
 from backstay.server.weigh import Asked
 from server_rig import ALICE, SERVERDENSITY
 
@@ -39,7 +41,9 @@ PAGES = (
     "/changes/drain-of-web2",
     "/changes/drain-of-web2/undo",
     "/runs",
-    "/runs/new",
+    "/runs/new?selector=node/web2",
+    "/runs/run-of-web",
+    "/runs/run-of-web/web2",
     "/journal",
     "/journal?kind=ip.*",
     "/audit",
@@ -65,6 +69,17 @@ def _lively(console: Console) -> None:
     for asked in (drain, weight):
         assert console.call(console.server.put(asked, ALICE)).allowed
     started = event("ip.takeover_started", "ip/www", "nothing answers", data={"holder": "lb1", "to": "lb2"})
+    runs, now = RunStore(console.server.database), console.server.now()
+    nodes = (
+        NodeRun(node="web1", state=NodeRunState.RUNNING, started_at=now),
+        NodeRun(node="web2", state=NodeRunState.FAILED, exit_code=6, started_at=now, ended_at=now),
+        NodeRun(node="web3", state=NodeRunState.UNREACHABLE, error="web3: no answer within 15 s.", ended_at=now),
+    )
+    ran = event("run.started", "run/run-of-web", "kernel")
+    run = Run(id="run-of-web", selector="cluster/web", command="puppet agent --test", actor="alice", reason="kernel",
+              at=now, event=ran.id, alive_at=now, nodes=nodes)  # fmt: skip
+    assert runs.put(run, ran)
+    runs.keep(run.id, nodes[1], Printed(text="Error: nginx::config: " + "long " * 80, left_out=12))
     console.record(started, event("ip.verified", "ip/www", "seen by lb5", cause=started.id))
 
 

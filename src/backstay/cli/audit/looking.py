@@ -77,7 +77,12 @@ def explain_report(
         raise NotSo(f'No indicator "{name[:60]}" of {measured.cluster.name} in the file. There is: {there}.')
     indicator = indicator_of(name, work=measured.work, closed_loop=chosen.balanced)
     looked = look(measured, indicator, history.table, knowledge(history))
-    problems = (*measured.problems, *_unread(history, measured.cluster.nodes), *looked.finding.problems)
+    problems = (
+        *measured.problems,
+        *_mixed(measured, looked, history),
+        *_unread(history, measured.cluster.nodes),
+        *looked.finding.problems,
+    )
     looked = replace(looked, finding=replace(looked.finding, problems=tuple(dict.fromkeys(problems))))
     story = tell_story(looked, measured.grid, measured.work if indicator.per_work else None)
     code = Exit.DONE if looked.finding.grade is Grade.NOTHING else Exit.FINDINGS
@@ -121,6 +126,22 @@ def _compare(measured: Measured, indicator: Indicator) -> Comparison:
     values = measured.grid.of(indicator.name)
     work = measured.grid.of(measured.work) if indicator.per_work and measured.work else None
     return compare(measured.cluster.name, measured.cluster.nodes, normalise(values, work), indicator)
+
+
+def _mixed(measured: Measured, looked: Examined, history: History) -> list[str]:
+    """Nodes whose level is of two states, as a fact of the first class changed on them in the time looked at."""
+    first = looked.finding.first
+    named = {fact.fact for fact in first.facts} if first else set()
+    changed = {
+        change.node: change.time
+        for change in history.changes
+        if change.fact in named and measured.grid.start < change.time < measured.grid.end
+    }
+    return [
+        f"{node}: its level mixes what was before and after the change at {time:%Y-%m-%d %H:%M} UTC (less: --since)"
+        for node, time in changed.items()
+        if node in measured.cluster.nodes
+    ]
 
 
 def _row(found: Comparison) -> dict[str, Any]:

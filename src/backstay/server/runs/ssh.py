@@ -92,7 +92,7 @@ class Ssh:
         except TimeoutError as error:
             raise Unreachable(f"{where}: no answer within {settings.connect_timeout_s:g} s.") from error
         except OSError as error:
-            raise Unreachable(f"{where}: {error.strerror or error}. Is it up? Are the files there?") from error
+            raise Unreachable(f"{where}: {error}. Is it up? Are the files of the settings there?") from error
 
     async def _command(self, connection: asyncssh.SSHClientConnection, hear: Callable[[bytes], None]) -> int | None:
         import asyncssh

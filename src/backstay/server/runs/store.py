@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from backstay.journal.model import Event
 from backstay.journal.store import Database, append_in
@@ -71,17 +71,15 @@ class RunStore:
                     return []
                 older = (run.c.at < at) | ((run.c.at == at) & (run.c.id < before))
                 query = query.where(older)
-            return [_to_run(row, _nodes(connection, row.id)) for row in connection.execute(query)]
+            return _runs(connection, query)
 
     def under_way(self) -> list[Run]:
         with self._database.reading() as connection:
-            rows = connection.execute(select(run).where(run.c.ended_at.is_(None)).order_by(run.c.at))
-            return [_to_run(row, _nodes(connection, row.id)) for row in rows]
+            return _runs(connection, select(run).where(run.c.ended_at.is_(None)).order_by(run.c.at))
 
     def find(self, run_id: str) -> Run | None:
         with self._database.reading() as connection:
-            row = connection.execute(select(run).where(run.c.id == run_id)).first()
-            return None if row is None else _to_run(row, _nodes(connection, run_id))
+            return next(iter(_runs(connection, select(run).where(run.c.id == run_id))), None)
 
     def printed(self, run_id: str, name: str) -> Printed:
         """What the node printed; nothing when it has not yet."""
@@ -100,18 +98,23 @@ class RunStore:
             return len(ids)
 
 
-def _nodes(connection: Connection, run_id: str) -> tuple[NodeRun, ...]:
-    rows = connection.execute(select(node).where(node.c.run == run_id).order_by(node.c.place))
-    return tuple(
-        NodeRun(
-            node=row.node,
-            state=NodeRunState(row.state),
-            exit_code=row.exit_code,
-            error=row.error,
-            started_at=_time(row.started_at),
-            ended_at=_time(row.ended_at),
-        )
-        for row in rows
+def _runs(connection: Connection, query: Select[Any]) -> list[Run]:
+    """The runs of `query` (few), in its order, with their nodes."""
+    found = connection.execute(query).all()
+    nodes: dict[str, list[NodeRun]] = {row.id: [] for row in found}
+    for row in connection.execute(select(node).where(node.c.run.in_(list(nodes))).order_by(node.c.place)):
+        nodes[row.run].append(_to_node(row))
+    return [_to_run(row, tuple(nodes[row.id])) for row in found]
+
+
+def _to_node(row: Row[Any]) -> NodeRun:
+    return NodeRun(
+        node=row.node,
+        state=NodeRunState(row.state),
+        exit_code=row.exit_code,
+        error=row.error,
+        started_at=_time(row.started_at),
+        ended_at=_time(row.ended_at),
     )
 
 
