@@ -1,8 +1,8 @@
 """The audit: which of the nodes that ought to be alike differs, and which fact explains it.
 
-    facts/ -> FactTable ---------------------------------.
-                                                          >- explain -> grade -> Finding
-    indicators/ -> Grid -> work -> compare -> Comparison -'
+    sources/ -> FactTable ----------------------------------.
+                                                             >- explain -> grade -> Finding -> report/
+    sources/ -> rates -> Grid -> work -> compare -> Comparison -'
 
 model.py, ports.py   FactTable, Grid, Finding, ...; the sources and stores that are plugged in
 examine.py           one indicator of one cluster through all steps: begin to read here
@@ -12,7 +12,10 @@ forms.py             the partitions that a cause may show in the data
 marginal.py          how well a partition predicts the levels
 explain/             alias classes, their Bayes factors and priors; replication; natural experiments; the grade
 fleet.py             thousands of nodes: who differs, support and risk ratio of facts, false discoveries under control
+differences.py       the facts in which nodes differ, by how they split them; noise folded away
+catalogue.py         what is known of an indicator by its name; rates.py: counters -> rates
+sources/             files so far; report/: terminal, Markdown, HTML, JSON
 
-All of these are pure. They import numpy and scipy, so other rooms import this one inside functions.
+All but the files' reading are pure. They import numpy and scipy, so other rooms import this one inside functions.
 docs/audit.md tells how it decides.
 """

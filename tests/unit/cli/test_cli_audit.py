@@ -61,7 +61,7 @@ def test_the_pages_hold_everything_and_fetch_nothing(tmp_path: Path) -> None:
     html, markdown = tmp_path / "o.html", tmp_path / "o.md"
     run("explain", "queue", "load", *BOTH, *ESTATE, "--html", str(html), "--markdown", str(markdown))
     page = html.read_text()
-    assert page.count("<path ") == 4
+    assert page.count("<path ") == 8  # a line and its key for each node
     for never in ("<script", "http-equiv", "href=", "src=", "url(", "@import"):
         assert never not in page
     assert "cpu.version" in page

@@ -109,7 +109,7 @@ def svg(chart: Chart) -> str:
 
 
 def _drawn(line: Line, heights: Sequence[float], end: float) -> str:
-    """One node: a path that gaps interrupt, and its name at the right."""
+    """One node: a path that gaps interrupt, and its name at the right, in the page's colour so that it can be read."""
     colour, dash = COLOURS[line.group % len(COLOURS)], DASHES[line.group % len(DASHES)]
     width = (WIDTH - LEFT - RIGHT) / max(len(heights) - 1, 1)
     path, pen = [], "M"
@@ -119,10 +119,11 @@ def _drawn(line: Line, heights: Sequence[float], end: float) -> str:
             pen = "L"
         else:
             pen = "M"
-    words = escape(f"{line.node} {line.label}"[:30].strip())
+    words = escape(f"{line.node} {line.label}"[:22].strip())
     return (
         f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dash}"/>'
-        f'<text x="{WIDTH - RIGHT + 8}" y="{end + 4:.1f}" fill="{colour}">{words}</text>'
+        f'<path d="M{WIDTH - RIGHT + 8} {end:.1f}h20" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
+        f'<text x="{WIDTH - RIGHT + 34}" y="{end + 4:.1f}">{words}</text>'
     )
 
 

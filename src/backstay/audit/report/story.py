@@ -148,7 +148,7 @@ def _split(examined: Examined) -> Section:
         lines.append(
             f"Between the groups of the first class that are farthest apart: {estimate} (95%: {low} to {high})."
         )
-    header = ("node", "beside its peers", "95%", "worth samples", "")
+    header = ("node", "beside its peers", "95%", "worth samples", "verdict")
     return Section(heading="The split", lines=tuple(lines), header=header, rows=tuple(rows))
 
 
