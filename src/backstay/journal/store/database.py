@@ -128,8 +128,8 @@ class Database:
             found = _revision(connection, migrations.version_table)
             if found is not None and found > migrations.newest:
                 raise JournalError(
-                    f"{self.where}: written by a newer backstay (schema {found} of the {migrations.room}, this one "
-                    f"knows {migrations.newest}). Upgrade."
+                    f"{self.where}: written by a newer backstay ({migrations.room}: schema {found}, "
+                    f"this one knows {migrations.newest}). Upgrade."
                 )
             if found != migrations.newest:
                 _upgrade(connection, migrations)
