@@ -11,10 +11,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from real_postgres import NoPostgres, RealPostgres
 
 _numbers = itertools.count(1)
+
+# An example is slow on a machine that runs whole estates beside it; pytest-timeout ends what hangs.
+settings.register_profile("backstay", deadline=None)
+settings.load_profile("backstay")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

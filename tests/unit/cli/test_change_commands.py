@@ -292,7 +292,9 @@ def test_following_prints_what_is_there_and_then_what_comes(sqlite_url: str) -> 
     def event(number: int) -> Event:
         return Event(id=f"event{number:08}", time=datetime.now(UTC), kind="a.b", subject="s", actor="a", reason="r")
 
-    command = [sys.executable, "-m", "backstay.cli.main", "journal", "tail", "-f", "--database-url", sqlite_url]
+    # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
+    heeds_sigint = ["env", "--default-signal=INT", sys.executable]
+    command = [*heeds_sigint, "-m", "backstay.cli.main", "journal", "tail", "-f", "--database-url", sqlite_url]
     with JournalStore.open(sqlite_url) as store:
         store.append(event(1))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
