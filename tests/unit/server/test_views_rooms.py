@@ -14,6 +14,7 @@ from backstay.server.model import EndedChange
 from backstay.server.views import balance, changes, failover, journal, nodes
 from backstay.server.views.agents import agents
 from backstay.server.views.estate import LINES, lines
+from backstay.server.views.scene import Memo
 from backstay.server.views.scene.paging import ROWS, page_of
 from backstay.server.views.scene.words import Tone
 from server_agents import NOW, report_for
@@ -51,6 +52,14 @@ def test_nodes_are_found_by_name_zone_cluster_and_state() -> None:
     assert [row.node for row in nodes.rows(scene, nodes.NodeFilter(zone="wdc01", cluster="web"))] == ["web1", "web2"]
     assert [row.node for row in nodes.rows(scene, nodes.NodeFilter(state="bad"))] == ["web5"]
     assert [row.node for row in nodes.rows(scene, nodes.NodeFilter(text="10.2.1.14"))] == ["web8"]
+
+
+def test_who_looks_within_a_second_sees_the_same_scene_unless_something_altered() -> None:
+    memo, snapshot = Memo(), a_scene().snapshot
+    scene = memo.scene(snapshot, NOW)
+    assert memo.scene(snapshot, NOW + timedelta(seconds=0.9)) is scene
+    assert memo.scene(replace(snapshot, revision=2), NOW).snapshot.revision == 2
+    assert memo.scene(snapshot, NOW + timedelta(seconds=1)).now == NOW + timedelta(seconds=1)
 
 
 def test_a_page_beyond_the_end_is_the_last_one() -> None:

@@ -21,7 +21,7 @@ SEQ_LIMIT = 2**63 - 1
 router = APIRouter(prefix="/api/v1", tags=["stream"])
 
 
-def _feed(request: Request) -> Feed:
+async def _feed(request: Request) -> Feed:
     feed = request.app.state.feed
     assert isinstance(feed, Feed)
     return feed

@@ -198,11 +198,12 @@ def scene_of(request: Request) -> Scene:
 
 
 def attention_of(request: Request) -> list[Item]:
-    """What needs a person; found once a request."""
-    if not hasattr(request.state, "attention"):
-        scene = scene_of(request)
-        request.state.attention = items(scene) if scene.snapshot.estate is not None else []
-    found: list[Item] = request.state.attention
+    """What needs a person; found once a scene, which all share who look within a second (Memo)."""
+    state, scene = request.app.state, scene_of(request)
+    if getattr(state, "attended", None) is not scene:
+        state.attention = items(scene) if scene.snapshot.estate is not None else []
+        state.attended = scene
+    found: list[Item] = state.attention
     return found
 
 

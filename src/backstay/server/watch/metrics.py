@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import Metric
@@ -12,7 +12,7 @@ from backstay import __version__
 from backstay.change import ChangeKind
 from backstay.exposition import counter, gauge, one, summary
 from backstay.server.model import AgentRecord
-from backstay.server.views.attention import items
+from backstay.server.views.attention import Item
 from backstay.server.views.scene import Scene
 from backstay.server.views.scene.words import Tone
 
@@ -33,9 +33,10 @@ class Figures:
     taken_s: Mapping[str, float]  # by route
 
 
-def families(scene: Scene, figures: Figures) -> Iterable[Metric]:
+def families(scene: Scene, attention: Sequence[Item], figures: Figures) -> Iterable[Metric]:
+    """`attention`: what needs a person, of that scene."""
     yield from _process(scene, figures)
-    yield from _desired(scene)
+    yield from _desired(scene, attention)
     yield from _agents(scene)
     yield from _requests(figures)
 
@@ -60,7 +61,7 @@ def _process(scene: Scene, figures: Figures) -> Iterable[Metric]:
     yield one("backstay_server_runs_under_way", "Puppet runs that this process carries out.", figures.runs)
 
 
-def _desired(scene: Scene) -> Iterable[Metric]:
+def _desired(scene: Scene, attention: Sequence[Item]) -> Iterable[Metric]:
     snapshot = scene.snapshot
     yield one("backstay_server_revision", "Revision of what is desired.", snapshot.revision)
     number = snapshot.adopted.number if snapshot.adopted is not None else 0
@@ -70,7 +71,7 @@ def _desired(scene: Scene) -> Iterable[Metric]:
     yield gauge("backstay_server_changes_in_force", "Transient changes in force, of one node each.", ["kind"], in_force)
     waiting = sum(order.outcome is None and order.expires_at > scene.now for order in snapshot.orders)
     yield one("backstay_server_orders_waiting", "Orders whose outcome is not known yet.", waiting)
-    tones = Counter(item.tone for item in items(scene)) if snapshot.estate is not None else Counter()
+    tones = Counter(item.tone for item in attention)
     text = "Entries of the console's list of what needs a person."
     samples = [([tone.value], float(tones[tone])) for tone in (Tone.WARN, Tone.BAD)]
     yield gauge("backstay_server_attention_items", text, ["tone"], samples)

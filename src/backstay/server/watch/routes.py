@@ -12,6 +12,7 @@ from backstay.exposition import CONTENT_TYPE, render
 from backstay.journal import JournalError
 from backstay.server.access.depends import TheServer, Viewer
 from backstay.server.api.feed import Feed
+from backstay.server.console.draw import attention_of
 from backstay.server.console.rooms.common import AnyScene
 from backstay.server.ports import StoreError
 from backstay.server.runs.shell import Runs
@@ -45,7 +46,7 @@ async def metrics(principal: Viewer, request: Request, server: TheServer, scene:
         ended=counts.ended,
         taken_s=counts.taken_s,
     )
-    return Response(render(families(scene, figures)), media_type=CONTENT_TYPE)
+    return Response(render(families(scene, attention_of(request), figures)), media_type=CONTENT_TYPE)
 
 
 async def _asked(server: Server) -> tuple[float | None, int | None]:

@@ -123,3 +123,16 @@ async def test_the_page_makes_a_join_token_and_shows_it_once(rig: Rig) -> None:
     page = (await ada.get("/admin/agents")).text
     assert "bsj_" not in page
     assert "Join tokens that wait" in page
+
+
+async def test_the_page_lists_a_hundred_agents_and_leads_to_the_others(rig: Rig) -> None:
+    ada = await rig.user("ada", Role.ADMIN)
+    before = len(rig.server.snapshot().agents)
+    now = rig.server.now()
+    for number in range(101 - before):
+        rig.server.store.enrol(f"many{number:03}", now, [])
+    await rig.server.refresh()
+    first, last = (await ada.get("/admin/agents")).text, (await ada.get("/admin/agents?page=2")).text
+    assert (first.count("<summary>Revoke"), last.count("<summary>Revoke")) == (100, 1)
+    assert 'href="/admin/agents?page=2"' in first
+    assert 'href="/admin/agents?page=1"' in last

@@ -15,9 +15,11 @@ from backstay.server.access.routes.api import attempt
 from backstay.server.access.routes.pages import SEE_OTHER, Text
 from backstay.server.access.shell import Access, in_thread
 from backstay.server.console.draw import draw
+from backstay.server.console.rooms.common import PageNumber
 from backstay.server.model import Principal, Role
 from backstay.server.problem import Problem
 from backstay.server.shell import Server
+from backstay.server.views.scene.paging import page_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -149,8 +151,10 @@ async def _tokens(
 
 
 @router.get("/admin/agents")
-async def agents_page(request: Request, principal: Admin, access: TheAccess, server: TheServer) -> Response:
-    return await _agents(request, access, server)
+async def agents_page(
+    request: Request, principal: Admin, access: TheAccess, server: TheServer, number: PageNumber = 1
+) -> Response:
+    return await _agents(request, access, server, number=number)
 
 
 @router.post("/admin/agents")
@@ -182,6 +186,7 @@ async def _agents(
     access: Access,
     server: Server,
     *,
+    number: int = 1,
     status: int = 200,
     fault: str = "",
     made: tuple[str, str] | None = None,
@@ -194,7 +199,7 @@ async def _agents(
         request,
         "access/agents.html",
         status=status,
-        agents=sorted(snapshot.agents.values(), key=lambda agent: agent.lb),
+        found=page_of(sorted(snapshot.agents.values(), key=lambda agent: agent.lb), number, "/admin/agents"),
         waiting=sorted(set(declared) - enrolled),
         joins=joins,
         fault=fault,

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from backstay.journal.store import Filter
 from backstay.server.access.depends import TheServer, Viewer
 from backstay.server.console.draw import draw
-from backstay.server.console.rooms.common import TheScene, unknown
+from backstay.server.console.rooms.common import PageNumber, TheScene, unknown
 from backstay.server.views import balance, nodes
 from backstay.server.views.journal import entries
 from backstay.server.views.scene.paging import page_of
@@ -18,7 +18,6 @@ from backstay.server.views.scene.paging import page_of
 router = APIRouter(include_in_schema=False)
 
 EVENTS = 20
-PageNumber = Annotated[int, Query(alias="page", ge=1, le=1_000_000)]
 Text = Annotated[str, Query(max_length=100)]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backstay.change import Allowed, ChangeInvalid, ChangeKind, ChangeUnknown
@@ -12,7 +12,7 @@ from backstay.journal.store import Filter
 from backstay.server.access.depends import Operator, TheServer, Viewer
 from backstay.server.console.draw import draw
 from backstay.server.console.forms import ChangeForm, Faults, UndoForm, confirm, filled, parse
-from backstay.server.console.rooms.common import TheScene, ask_id, seen_at
+from backstay.server.console.rooms.common import PageNumber, TheScene, ask_id, seen_at
 from backstay.server.problem import Problem
 from backstay.server.shell import Server
 from backstay.server.views import changes
@@ -26,7 +26,6 @@ router = APIRouter(include_in_schema=False)
 PLAN_ROWS = 100
 EVENTS = 20
 NODES_LISTED = 200  # in the list beside the selector; of more, people type the name
-PageNumber = Annotated[int, Query(alias="page", ge=1, le=1_000_000)]
 
 
 @router.get("/changes")

@@ -1,10 +1,10 @@
-"""What the pages share: the scene of a request, ids of askings, problems in words."""
+"""What the pages share: the scene of a request, the page of a table, ids of askings, problems in words."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import RedirectResponse
 
 from backstay.journal import new_id
@@ -15,15 +15,21 @@ from backstay.server.views.scene import Scene
 FOUND = 303  # after a form: look at this, with a GET
 
 
-def _placed(request: Request) -> Scene:
+async def _scene(request: Request) -> Scene:  # async: it does no I/O, and needs no thread (access/depends.py)
+    return scene_of(request)
+
+
+async def _placed(request: Request) -> Scene:
     scene = scene_of(request)
     if scene.snapshot.estate is None:
         raise Problem(404, "no_estate", "This server has no estate to show yet. The overview says what to do first.")
     return scene
 
 
-AnyScene = Annotated[Scene, Depends(scene_of)]
+AnyScene = Annotated[Scene, Depends(_scene)]
 TheScene = Annotated[Scene, Depends(_placed)]  # with an estate, or the request ends here
+
+PageNumber = Annotated[int, Query(alias="page", ge=1, le=1_000_000)]  # of a table's rows: views/scene/paging.py
 
 
 def ask_id() -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from backstay.estate import EstateFaults
 from backstay.server.access.depends import Admin, TheServer, TheSettings, Viewer
 from backstay.server.console.draw import draw
 from backstay.server.console.forms import AdoptForm, Faults, PlanForm, confirm, filled
-from backstay.server.console.rooms.common import AnyScene, ask_id, seen_at
+from backstay.server.console.rooms.common import AnyScene, PageNumber, ask_id, seen_at
 from backstay.server.estates import EstatePlan, EstateStale
 from backstay.server.views.agents import agents
 from backstay.server.views.estate import lines
@@ -20,7 +18,6 @@ from backstay.server.views.scene.paging import page_of
 router = APIRouter(include_in_schema=False)
 
 REVISIONS = 20
-PageNumber = Annotated[int, Query(alias="page", ge=1, le=1_000_000)]
 
 
 @router.get("/estate")

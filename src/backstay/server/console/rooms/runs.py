@@ -9,8 +9,7 @@ from backstay.server.access.depends import Operator, TheServer, Viewer
 from backstay.server.api.runs import TheRuns, find
 from backstay.server.console.draw import draw
 from backstay.server.console.forms import Faults, RunForm, filled
-from backstay.server.console.rooms.changes import PageNumber
-from backstay.server.console.rooms.common import TheScene, ask_id, seen_at, unknown
+from backstay.server.console.rooms.common import PageNumber, TheScene, ask_id, seen_at, unknown
 from backstay.server.runs.model import RunRefused
 from backstay.server.runs.shell import Runs
 from backstay.server.views.outside.runs import node_rows, row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from backstay.estate import Estate
 from backstay.link.wire import Report
@@ -13,6 +13,7 @@ from backstay.server.views.scene.index import Index, index
 from backstay.server.views.scene.said import Said, read
 
 PATIENCE_S = 40.0  # as shell.py's: an agent that was heard of since is there; a poll lasts up to 30 s
+KEPT_FOR = timedelta(seconds=1)  # all who look meanwhile see the same scene, unless something altered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +62,16 @@ class Memo:
         self._estate: Estate | None = None
         self._index = EMPTY
         self._said: dict[str, tuple[Report, Said]] = {}
+        self._scene: Scene | None = None
 
     def scene(self, snapshot: Snapshot, now: datetime) -> Scene:
-        """The snapshot as it is seen at `now`."""
+        """The snapshot as it is seen at `now`; the scene of up to KEPT_FOR ago where it is of the same snapshot."""
+        held = self._scene
+        if held is None or held.snapshot is not snapshot or not timedelta(0) <= now - held.now < KEPT_FOR:
+            held = self._scene = self._made(snapshot, now)
+        return held
+
+    def _made(self, snapshot: Snapshot, now: datetime) -> Scene:
         if snapshot.estate is not self._estate:
             self._estate = snapshot.estate
             self._index = EMPTY if snapshot.estate is None else index(snapshot.estate)
