@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from real_postgres import NoPostgres, RealPostgres
+from real_postgres import RealPostgres, running_postgres
 
 _numbers = itertools.count(1)
 
@@ -56,14 +56,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[RealPostgres]:
     """The server. Skips with the reason where none can run."""
-    server = RealPostgres()
-    try:
-        server.start()
-    except NoPostgres as reason:
-        server.stop()
-        pytest.skip(f"no PostgreSQL: {reason}")
-    yield server
-    server.stop()
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ a user and open the permissions of every folder up to /; we only take its binari
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -13,6 +14,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 NOBODY = 65534
 TIMEOUT_S = 60
@@ -110,3 +113,18 @@ class RealPostgres:
             for name in (package.name, f"{package.name}.libs"):
                 shutil.copytree(package.parent / name, self._folder / "wheel" / name, symlinks=True)
             yield self._folder / "wheel" / package.name / "pginstall" / "bin"
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[RealPostgres]:
+    """One that is ended afterwards. Skips with the reason where none can run."""
+    server = RealPostgres()
+    try:
+        server.start()
+    except NoPostgres as reason:
+        server.stop()
+        pytest.skip(f"no PostgreSQL: {reason}")
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -22,7 +22,7 @@ PROGRAM = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
 needs_sshd = pytest.mark.skipif(
     PROGRAM is None or shutil.which("ssh-keygen") is None, reason="no openssh-server on this machine"
 )
-PRIVILEGES = Path("/run/sshd")  # sshd wants it when it is root; systemd makes it at a start
+PRIVILEGES = Path("/run/sshd")  # sshd wants it when it is root; systemd makes it at a start. It stays: another may use it
 START_S = 20.0
 
 
@@ -36,7 +36,6 @@ class Sshd:
         self.host_key = _keygen(folder / "host").with_suffix(".pub").read_text().rsplit(" ", 1)[0]
         with socket.create_server((self.addresses[0], 0)) as free:
             self.port = int(free.getsockname()[1])
-        self._made_privileges = False
 
     def __enter__(self) -> Sshd:
         shutil.copy(self.key.with_suffix(".pub"), self.folder / "authorized")
@@ -56,9 +55,8 @@ class Sshd:
                 ]
             )
         )
-        if os.geteuid() == 0 and not PRIVILEGES.exists():
-            PRIVILEGES.mkdir(mode=0o755)
-            self._made_privileges = True
+        if os.geteuid() == 0:
+            PRIVILEGES.mkdir(mode=0o755, exist_ok=True)
         self._log = (self.folder / "log").open("wb")
         assert PROGRAM is not None
         self._process = subprocess.Popen([PROGRAM, "-D", "-e", "-f", str(config)], stderr=self._log)
@@ -73,9 +71,6 @@ class Sshd:
         self._process.terminate()
         self._process.wait(START_S)
         self._log.close()
-        if self._made_privileges:
-            with contextlib.suppress(OSError):
-                PRIVILEGES.rmdir()
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")

@@ -5,9 +5,10 @@ Times are ISO 8601 in UTC, durations in seconds, shares 1.0 for a full share. do
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from backstay.balance.explain import Row
 from backstay.change.wire import Line
@@ -272,7 +273,7 @@ class EventView(TypedDict):
     actor: str
     reason: str
     data: dict[str, Any]
-    cause: str | None
+    cause: str | None  # id of the event that led to it
 
 
 class Problem(TypedDict):

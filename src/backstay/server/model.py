@@ -12,6 +12,8 @@ from backstay.change import ChangeKind, EndedBy
 from backstay.estate import Estate
 from backstay.link.wire import Order, OrderOutcome, Report
 
+PATIENCE_S = 40.0  # an agent that was heard of since is there: a poll lasts 30 s
+
 # --- who asks ------------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +119,7 @@ class AgentRecord:
     report: Report | None = None  # the newest
     reported_at: datetime | None = None  # UTC, by the server's clock
 
-    def connected(self, now: datetime, patience_s: float) -> bool:
+    def connected(self, now: datetime, patience_s: float = PATIENCE_S) -> bool:
         return (
             self.revoked_at is None and self.seen_at is not None and (now - self.seen_at).total_seconds() < patience_s
         )

@@ -34,7 +34,6 @@ from backstay.server.weigh import Asked, Weighed, WeighedNode, repeats, weigh
 T = TypeVar("T")
 
 THREADS = 8  # that speak to the database; its pool has 15 connections
-PATIENCE_S = 40.0  # an agent that was heard of since is there: a poll lasts 30 s
 WEIGH_TRIES = 10  # while other servers alter what it is weighed against
 EXPIRY = "expiry"  # who ends what is over
 _BUSY = "Other servers alter what is desired faster than this one can weigh it. Ask again."
@@ -225,7 +224,7 @@ class Server:
 
     def _connected(self, lb: str) -> bool:
         agent = self.snapshot().agents.get(lb)
-        return agent is not None and agent.connected(self.now(), PATIENCE_S)
+        return agent is not None and agent.connected(self.now())
 
     async def _put_orders(self, planned: Sequence[ServerOrder]) -> tuple[ServerOrder, ...]:
         if not planned:

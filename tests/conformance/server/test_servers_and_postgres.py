@@ -15,7 +15,7 @@ import pytest
 
 from backstay.journal.store import Database, Filter, JournalStore
 from backstay.server.access.registry import Registry
-from real_postgres import NoPostgres, RealPostgres
+from real_postgres import RealPostgres, running_postgres
 from server_process import ServerProcess, headers, operator_token, until
 from server_rig import EXAMPLES
 
@@ -26,14 +26,8 @@ ESTATE = EXAMPLES / "serverdensity.yaml"
 @pytest.fixture
 def own_postgres() -> Iterator[RealPostgres]:
     """One that a test may stop: nobody else's."""
-    server = RealPostgres()
-    try:
-        server.start()
-    except NoPostgres as reason:
-        server.stop()
-        pytest.skip(f"no PostgreSQL: {reason}")
-    yield server
-    server.stop()
+    with running_postgres() as server:
+        yield server
 
 
 @contextlib.asynccontextmanager

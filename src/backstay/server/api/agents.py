@@ -37,7 +37,7 @@ from backstay.server.certificates import AuthorityFiles
 from backstay.server.model import AgentRecord, Snapshot
 from backstay.server.problem import Problem
 from backstay.server.settings import Settings
-from backstay.server.shell import PATIENCE_S, AgentUnknown, Server
+from backstay.server.shell import AgentUnknown, Server
 
 PAGE_LIMIT = 500
 
@@ -212,7 +212,7 @@ def _summary(agent: AgentRecord, snapshot: Snapshot, now: datetime) -> AgentSumm
         enrolled_at=format_time(agent.enrolled_at),
         revoked_at=_time(agent.revoked_at),
         seen_at=_time(agent.seen_at),
-        connected=agent.connected(now, PATIENCE_S),
+        connected=agent.connected(now),
         revision=None if report is None else report.revision,
         behind=None if report is None else snapshot.revision - report.revision,
         in_sync=status.get("in_sync"),

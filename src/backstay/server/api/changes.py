@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from backstay.change import ChangeInvalid, ChangeKind, ChangeUnknown, verdict_json
 from backstay.change.wire import Line
 from backstay.journal.wire import format_time
+from backstay.link.views import EndedView
 from backstay.server.access.answers import once_by_key
 from backstay.server.access.depends import Operator, TheServer, Viewer
 from backstay.server.api.common import After, Body, Id, Key, Limit, Reason, page, time_or_none
@@ -74,13 +75,6 @@ class UndrainBody(Reason):
 
     selector: Selector
     pool: PoolName | None = None
-
-
-class EndedView(TypedDict):
-    by: str  # "undone", "expired"
-    at: str
-    actor: str
-    reason: str
 
 
 class ChangeView(TypedDict):

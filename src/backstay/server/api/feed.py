@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backstay.journal import JournalError, event_json
-from backstay.server.shell import PATIENCE_S
 
 if TYPE_CHECKING:
     from backstay.journal import Link
@@ -178,7 +177,7 @@ class Feed:
 
     def _connected(self, snapshot: Snapshot) -> frozenset[str]:
         now = self._server.now()
-        return frozenset(lb for lb, agent in snapshot.agents.items() if agent.connected(now, PATIENCE_S))
+        return frozenset(lb for lb, agent in snapshot.agents.items() if agent.connected(now))
 
     def _tell(self, body: bytes) -> None:
         self._number += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query
 from typing_extensions import TypedDict
@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from backstay.journal import Event, EventInvalid, Link, event_json, format_time, parse_time
 from backstay.journal.chain import GENESIS
 from backstay.journal.store import Filter
+from backstay.link.views import EventView
 from backstay.server.access.depends import TheServer, Viewer
 from backstay.server.api.common import After, Id, Limit
 from backstay.server.problem import Problem
@@ -24,17 +25,6 @@ router = APIRouter(prefix="/api/v1", tags=["journal"])
 # Not a datetime: pydantic takes a number for one, as seconds since 1970.
 Moment = Annotated[str | None, Query(max_length=40, json_schema_extra={"format": "date-time"})]
 Pattern = Annotated[str | None, Query(max_length=200)]
-
-
-class EventView(TypedDict):
-    id: str
-    time: str
-    kind: str
-    subject: str
-    actor: str
-    reason: str
-    data: dict[str, Any]
-    cause: str | None  # id of the event that led to it
 
 
 class LinkView(EventView):

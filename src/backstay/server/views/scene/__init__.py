@@ -12,7 +12,6 @@ from backstay.server.model import AgentRecord, Snapshot
 from backstay.server.views.scene.index import Index, index
 from backstay.server.views.scene.said import Said, read
 
-PATIENCE_S = 40.0  # as shell.py's: an agent that was heard of since is there; a poll lasts up to 30 s
 KEPT_FOR = timedelta(seconds=1)  # all who look meanwhile see the same scene, unless something altered
 
 
@@ -37,7 +36,7 @@ class Scene:
 
     def connected(self, lb: str) -> bool:
         record = self.snapshot.agents.get(lb)
-        return record is not None and record.connected(self.now, PATIENCE_S)
+        return record is not None and record.connected(self.now)
 
 
 EMPTY = Index(
@@ -83,5 +82,5 @@ class Memo:
             kept[lb] = held if held is not None and held[0] is record.report else (record.report, read(record.report))
         self._said = kept
         said = {lb: one for lb, (_, one) in kept.items()}
-        connected = {lb: one for lb, one in said.items() if snapshot.agents[lb].connected(now, PATIENCE_S)}
+        connected = {lb: one for lb, one in said.items() if snapshot.agents[lb].connected(now)}
         return Scene(now=now, snapshot=snapshot, index=self._index, said=said, fresh=connected)
