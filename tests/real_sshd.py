@@ -22,7 +22,7 @@ PROGRAM = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
 needs_sshd = pytest.mark.skipif(
     PROGRAM is None or shutil.which("ssh-keygen") is None, reason="no openssh-server on this machine"
 )
-PRIVILEGES = Path("/run/sshd")  # sshd wants it when it is root; systemd makes it at a start. It stays: another may use it
+PRIVILEGES = Path("/run/sshd")  # root's sshd wants it, as systemd makes it. It stays: others use it
 START_S = 20.0
 
 
