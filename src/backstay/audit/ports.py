@@ -6,15 +6,41 @@ a single node that does not is told in its report, and the others are not held u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from backstay.audit.model import FactChange, FactInterval, FactReport, FactTable, Grid, Series
 
 
 class SourceError(Exception):
     """The source did not answer, or answered nonsense: what, where, what next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a source may know beyond its own settings."""
+
+    addresses: Mapping[str, str]  # node of the estate -> its address
+    base: Path  # folder of the estate file: relative paths are below it
+    clock: Callable[[], datetime]  # now, UTC
+
+
+class FactSourceKind(Protocol):
+    """An entry point of `backstay.facts`: the kind's name -> this. `settings`: the source's mapping in the estate.
+
+    Raises SourceError for settings that it does not take: which key, what is wrong, what to write.
+    """
+
+    def __call__(self, settings: Mapping[str, Any], around: Surroundings) -> FactSource: ...
+
+
+class IndicatorSourceKind(Protocol):
+    """An entry point of `backstay.indicators`; as FactSourceKind."""
+
+    def __call__(self, settings: Mapping[str, Any], around: Surroundings) -> IndicatorSource: ...
 
 
 class FactSource(Protocol):
@@ -97,3 +123,15 @@ class IndicatorStore(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class RecordStore(Protocol):
+    """What the audit itself remembers (registered fixes, findings told before) as JSON objects by kind and id."""
+
+    async def put(self, kind: str, id: str, record: Mapping[str, Any], *, timeout_s: float) -> None:
+        """Replaces the one of this kind and id."""
+        ...
+
+    async def all(self, kind: str, *, timeout_s: float) -> Mapping[str, Mapping[str, Any]]:
+        """id -> record, in the order in which they were first put."""
+        ...
