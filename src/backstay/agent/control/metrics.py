@@ -6,14 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from prometheus_client.core import Metric
-
 from backstay import __version__
 from backstay.agent.control.views import Views
 from backstay.agent.loops.supervise import Loop
 from backstay.agent.world import World
 from backstay.balance.model import BackendState
-from backstay.exposition import CONTENT_TYPE, counter, gauge, one, render
+from backstay.exposition import CONTENT_TYPE, Family, counter, gauge, one, render
 from backstay.link.views import StatusView
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -52,7 +50,7 @@ class Metrics:
             faults.append(f"the engine is not up{': ' if self._world.running.error else ''}{self._world.running.error}")
         return faults
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         status = self._views.status()
         yield from self._agent(status)
         yield from self._engine(status)
@@ -60,7 +58,7 @@ class Metrics:
         yield from self._server(status)
         yield from self._rest(status)
 
-    def _agent(self, status: StatusView) -> Iterable[Metric]:
+    def _agent(self, status: StatusView) -> Iterable[Family]:
         labels = ["lb", "tier", "estate", "version"]
         values = [status["lb"], status["tier"], status["estate"], __version__]
         yield gauge("backstay_agent_info", "The agent; always 1.", labels, [(values, 1.0)])
@@ -74,7 +72,7 @@ class Metrics:
         yield counter("backstay_agent_loop_turns", "Turns that a loop of the agent took.", ["loop"], turns)
         yield counter("backstay_agent_loop_failures", "Turns of a loop that failed or hung.", ["loop"], failed)
 
-    def _engine(self, status: StatusView) -> Iterable[Metric]:
+    def _engine(self, status: StatusView) -> Iterable[Family]:
         engine, running = status["engine"], self._world.running
         labels, values = ["engine", "version", "origin"], [engine["kind"], engine["version"], engine["origin"]]
         yield gauge("backstay_engine_info", "The engine's binary; always 1.", labels, [(values, 1.0)])
@@ -95,7 +93,7 @@ class Metrics:
             text = "When a configuration was applied last, since the epoch."
             yield one("backstay_engine_last_apply_timestamp_seconds", text, running.at.timestamp())
 
-    def _backends(self) -> Iterable[Metric]:
+    def _backends(self) -> Iterable[Family]:
         labels = ["pool", "backend"]
         members = [(pool["pool"], member) for pool in self._views.pools() for member in pool["members"]]
         states = [
@@ -117,7 +115,7 @@ class Metrics:
         text = "Requests that ended on a backend, tries counted one by one."
         yield counter("backstay_backend_requests", text, [*labels, "outcome"], requests)
 
-    def _server(self, status: StatusView) -> Iterable[Metric]:
+    def _server(self, status: StatusView) -> Iterable[Family]:
         """Nothing for an agent that is enrolled with no server."""
         server = status["server"]
         if server is None:
@@ -132,7 +130,7 @@ class Metrics:
             text = "When the link was made or lost last, since the epoch."
             yield one("backstay_link_turned_timestamp_seconds", text, since)
 
-    def _rest(self, status: StatusView) -> Iterable[Metric]:
+    def _rest(self, status: StatusView) -> Iterable[Family]:
         probes = [([outcome], float(count)) for outcome, count in sorted(self._probes.items())]
         yield counter("backstay_probes", "Health probes by outcome.", ["outcome"], probes)
         yield one("backstay_changes_in_force", "Transient changes in force.", status["changes"])

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client.core import Metric
-
 from backstay import __version__
 from backstay.change import ChangeKind
-from backstay.exposition import counter, gauge, one, summary
+from backstay.exposition import Family, counter, gauge, one, summary
 from backstay.server.model import AgentRecord
 from backstay.server.views.attention import Item
 from backstay.server.views.scene import Scene
@@ -33,7 +31,7 @@ class Figures:
     taken_s: Mapping[str, float]  # by route
 
 
-def families(scene: Scene, attention: Sequence[Item], figures: Figures) -> Iterable[Metric]:
+def families(scene: Scene, attention: Sequence[Item], figures: Figures) -> Iterable[Family]:
     """`attention`: what needs a person, of that scene."""
     yield from _process(scene, figures)
     yield from _desired(scene, attention)
@@ -41,7 +39,7 @@ def families(scene: Scene, attention: Sequence[Item], figures: Figures) -> Itera
     yield from _requests(figures)
 
 
-def _process(scene: Scene, figures: Figures) -> Iterable[Metric]:
+def _process(scene: Scene, figures: Figures) -> Iterable[Family]:
     estate = scene.snapshot.estate.estate if scene.snapshot.estate is not None else ""
     labels = ["version", "estate", "server"]
     values = [__version__, estate, scene.snapshot.server]
@@ -61,7 +59,7 @@ def _process(scene: Scene, figures: Figures) -> Iterable[Metric]:
     yield one("backstay_server_runs_under_way", "Puppet runs that this process carries out.", figures.runs)
 
 
-def _desired(scene: Scene, attention: Sequence[Item]) -> Iterable[Metric]:
+def _desired(scene: Scene, attention: Sequence[Item]) -> Iterable[Family]:
     snapshot = scene.snapshot
     yield one("backstay_server_revision", "Revision of what is desired.", snapshot.revision)
     number = snapshot.adopted.number if snapshot.adopted is not None else 0
@@ -77,7 +75,7 @@ def _desired(scene: Scene, attention: Sequence[Item]) -> Iterable[Metric]:
     yield gauge("backstay_server_attention_items", text, ["tone"], samples)
 
 
-def _agents(scene: Scene) -> Iterable[Metric]:
+def _agents(scene: Scene) -> Iterable[Family]:
     """Of those that are enrolled and not revoked."""
     agents = {lb: one for lb, one in sorted(scene.snapshot.agents.items()) if one.revoked_at is None}
     connected = [([lb], float(scene.connected(lb))) for lb in agents]
@@ -101,7 +99,7 @@ def _ages(scene: Scene, agents: Mapping[str, AgentRecord]) -> list[tuple[list[st
     ]
 
 
-def _requests(figures: Figures) -> Iterable[Metric]:
+def _requests(figures: Figures) -> Iterable[Family]:
     yield one("backstay_server_requests_under_way", "Requests that have begun and not ended.", figures.under_way)
     ended = [
         ([method, route, str(status)], float(count)) for (method, route, status), count in sorted(figures.ended.items())
