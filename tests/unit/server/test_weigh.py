@@ -12,7 +12,7 @@ import pytest
 from backstay.change import Change, ChangeInvalid, ChangeKind, Refusal, Refused
 from backstay.estate import load_text
 from backstay.link.wire import Report
-from backstay.server.model import AgentRecord, Snapshot
+from backstay.server.model import AgentRecord, EndedBy, EndedChange, Snapshot
 from backstay.server.weigh import Asked, Weighed, as_change, index, repeats, weigh
 from server_agents import report_for
 from server_rig import SERVERDENSITY
@@ -117,6 +117,15 @@ def test_a_drain_that_somebody_put_without_the_server_counts_too() -> None:
     ]
     (refused,) = plan(asked("node/web5"), seen_by(report_for(ESTATE, "lb1", changes=drains))).refused
     assert refused.reason is Refusal.SPARE
+
+
+def test_a_drain_that_the_server_ended_does_not_count_until_its_agents_say_so() -> None:
+    drains = [node.change for node in plan(asked("nodes/web[1-4]")).nodes]
+    still = seen_by(report_for(ESTATE, "lb1", changes=[as_change(one) for one in drains]))
+    over = EndedChange(by=EndedBy.UNDONE, at=NOW, actor="alice", reason="done")
+    after = replace(still, ended=tuple(replace(one, ended=over) for one in drains))
+    assert plan(asked("nodes/web[1-4]"), still).nodes[0].verdict.notes  # type: ignore[union-attr]
+    assert plan(asked("nodes/web[1-5]"), after).words == plan(asked("nodes/web[1-5]")).words
 
 
 def test_force_overrides_what_may_be_overridden_and_says_so() -> None:

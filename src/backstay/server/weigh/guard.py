@@ -132,7 +132,8 @@ def _weigh_all(changes: list[ServerChange], snapshot: Snapshot, places: Places, 
     for other in snapshot.changes:
         if other.kind is not ChangeKind.PARAMETER:
             by_node.setdefault(other.node, []).append(as_change(other))
-    for unknown in _of_agents(snapshot.agents.values(), snapshot.changes):
+    # A change that the server ended is in the reports until the agents have followed: it is no change of theirs.
+    for unknown in _of_agents(snapshot.agents.values(), (*snapshot.changes, *snapshot.ended)):
         by_node.setdefault(unknown.node, []).append(unknown)
     verdicts: list[Verdict] = []
     for change in changes:
