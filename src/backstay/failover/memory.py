@@ -5,6 +5,7 @@
     quarantined I lost it, and stay out until a person rearms me
     takeover    the last one that was mine: what a person may find to have been false
     taking      a takeover that was begun: written before the provider is called, gone when its outcome is known
+    unverified  one that arrived, until the address itself has been asked
     expected    a person is moving it away from me: losing it then is no loss
     frozen      no automatic takeover, until a deadline that no clock step moves (change/expiry.py)
     normal      what is normal for each other candidate, learnt while it answered
@@ -72,6 +73,7 @@ class Memory:
     took: bool = False
     quarantined: Quarantined | None = None
     taking: Taking | None = None
+    unverified: Taking | None = None
     takeover: Taking | None = None
     frozen: Frozen | None = None
     expected: Expected | None = None
@@ -91,7 +93,13 @@ def arrived(memory: Memory) -> Memory:
     # Where a person put it, a person has looked.
     took = memory.took if taking is None else not taking.planned
     takeover = memory.takeover if taking is None or taking.planned else taking
-    return replace(memory, held=True, taking=None, took=took, takeover=takeover, expected=None)
+    unverified = memory.unverified if taking is None else taking
+    return replace(memory, held=True, taking=None, unverified=unverified, took=took, takeover=takeover, expected=None)
+
+
+def verified(memory: Memory) -> Memory:
+    """The address was asked, whatever it said."""
+    return replace(memory, unverified=None)
 
 
 def abandoned(memory: Memory) -> Memory:
@@ -100,12 +108,12 @@ def abandoned(memory: Memory) -> Memory:
 
 
 def lost(memory: Memory, quarantined: Quarantined) -> Memory:
-    return replace(memory, held=False, took=False, quarantined=quarantined, taking=None)
+    return replace(memory, held=False, took=False, quarantined=quarantined, taking=None, unverified=None)
 
 
 def handed_over(memory: Memory) -> Memory:
     """It left me because a person moved it: no quarantine."""
-    return replace(memory, held=False, took=False, taking=None, expected=None)
+    return replace(memory, held=False, took=False, taking=None, unverified=None, expected=None)
 
 
 def settled(memory: Memory) -> Memory:

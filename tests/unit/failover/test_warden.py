@@ -295,6 +295,24 @@ async def test_killed_after_the_provider_did_it_it_still_tells_after_the_restart
     assert scene.warden.known.verified == "seen by lb4"
 
 
+async def test_killed_before_it_was_verified_it_verifies_after_the_restart(scene: Scene) -> None:
+    """Found in the lab: killed a moment after ip.taken, nobody ever asked the address."""
+    scene.dead, scene.pen.killed_at = {"lb1"}, "ip.verified"
+    while "ip.taken" not in scene.pen.kinds:
+        await scene.run(0.1)
+    assert "ip.verified" not in scene.pen.kinds
+    scene.pen.killed_at = None
+    scene.start()
+    await scene.run(40.0)
+    assert scene.provider.assigns == ["lb2"]
+    assert scene.pen.kinds.count("ip.verified") == 1
+    assert scene.warden.known.verified == "seen by lb4"
+    assert len(scene.pages) == 1
+    scene.start()
+    await scene.run(40.0)
+    assert scene.pen.kinds.count("ip.verified") == 1
+
+
 async def test_the_owner_that_a_person_chose_stays(scene: Scene) -> None:
     scene.provider.owner_now, scene.dead = "lb3", {"lb1"}
     await scene.run(10.0)

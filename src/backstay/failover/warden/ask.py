@@ -78,6 +78,8 @@ class Ask:
             why = "the provider says that it did not come about"
             desk.pen("ip.takeover_abandoned", why, data={"owner": owner.holder}, cause=taking.id)
             desk.keep(kept.abandoned(desk.memory))
+        elif owner.holder == desk.me and desk.memory.unverified is not None:
+            self._take.verify(desk.memory.unverified)
         self._follow_expected(owner)
 
     def _moved(self, before: str | None, now: str | None) -> None:

@@ -3,10 +3,11 @@
     begin     ip.takeover_started, and `taking` on disk       before the provider is called
     _take     the provider, which compares the owner before it routes
     arrived   ip.taken, the page, `taking` off the disk        after the provider has said that it is done
-    _verify   ip.verified, or ip.unverified and a page         after the address itself was asked
+    verify    ip.verified, or ip.unverified and a page         after the address itself was asked
 
 A crash at any line: `taking` is on disk before the provider is called, and the provider's word, read again after the
-start (ask.py), says what became of it: `arrived`, or abandoned. At most one call of this candidate is under way.
+start (ask.py), says what became of it: `arrived`, or abandoned. What arrived is `unverified` on disk until the address
+was asked. At most one call of this candidate is under way.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Take:
         self._failing: tuple[Taking, str] | None = None  # what does not come about, and what the provider says
         self._failing_since_s = 0.0
         self._failure_told = False
+        self._verifying = False
 
     # --- before --------------------------------------------------------------------------------------------------
 
@@ -128,10 +130,24 @@ class Take:
             desk.hands.page(desk.pages.taken(desk.wall(), taking, calls, took_s, fault))
         # Only now: killed before this line, the next start finds `taking` and does all of it again, under the same key.
         desk.keep(kept.arrived(desk.memory))
-        desk.spawn(self._verify(taking))
+        self.verify(taking)
+
+    def verify(self, taking: Taking) -> None:
+        """Begin to ask the address who serves it, unless that is under way."""
+        if not self._verifying:
+            self._verifying = True
+            self._desk.spawn(self._verify(taking))
 
     async def _verify(self, taking: Taking) -> None:
-        """Ask the address itself, through machines to which it is somewhere else; else from here."""
+        try:
+            await self._ask_the_address(taking)
+        finally:
+            self._verifying = False
+        if self._desk.memory.unverified == taking:  # only now: killed before this line, the next start asks again
+            self._desk.keep(kept.verified(self._desk.memory))
+
+    async def _ask_the_address(self, taking: Taking) -> None:
+        """Ask through machines to which it is somewhere else; else from here."""
         desk = self._desk
         end_s = desk.now_s() + VERIFY_FOR_S
         said = "nobody was asked"
