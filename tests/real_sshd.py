@@ -27,9 +27,14 @@ START_S = 20.0
 
 
 class Sshd:
-    def __init__(self, folder: Path, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, addresses: Sequence[str], config: Sequence[str] = (), launcher: Sequence[str] = ()
+    ) -> None:
+        """`config`: more lines of sshd_config. `launcher`: a command that starts the server as its last arguments."""
         self.folder = folder
         self.addresses = tuple(addresses)
+        self.config = tuple(config)
+        self.launcher = tuple(launcher)
         self.user = getpass.getuser()
         folder.mkdir()
         self.key = _keygen(folder / "client")
@@ -52,6 +57,7 @@ class Sshd:
                     "UsePAM no",
                     "PasswordAuthentication no",
                     "PermitRootLogin prohibit-password",
+                    *self.config,
                 ]
             )
         )
@@ -59,7 +65,7 @@ class Sshd:
             PRIVILEGES.mkdir(mode=0o755, exist_ok=True)
         self._log = (self.folder / "log").open("wb")
         assert PROGRAM is not None
-        self._process = subprocess.Popen([PROGRAM, "-D", "-e", "-f", str(config)], stderr=self._log)
+        self._process = subprocess.Popen([*self.launcher, PROGRAM, "-D", "-e", "-f", str(config)], stderr=self._log)
         end = time.monotonic() + START_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection((self.addresses[0], self.port), 1.0):

@@ -105,9 +105,7 @@ class Agent:
             )
         }
         self.views = Views(world, self.reconcile, self.rescaling, self.draining, self.link.view)
-        self.metrics = Metrics(
-            world, self.views, list(self.loops.values()), self.probing.results, self.traffic.requests
-        )
+        self.metrics = Metrics(world, self.views, list(self.loops.values()), self.probing.results, self.traffic)
         ips = IpRoutes(world, self.failover)
         self.routes = Routes(world, self.views, self.changes, self.estates, self.metrics, ips)
         self.reporter = Reporter(world, self.views, ips, carrier)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backstay.audit.model import FactChange, FactInterval, FactReport, FactTable, Grid, Series
+from backstay.estate.model import Estate
 
 
 class SourceError(Exception):
@@ -26,6 +27,8 @@ class Surroundings:
     addresses: Mapping[str, str]  # node of the estate -> its address
     base: Path  # folder of the estate file: relative paths are below it
     clock: Callable[[], datetime]  # now, UTC
+    estate: Estate | None = None  # for a source that works from the estate itself (tier); None: there is none
+    state: Path | None = None  # folder for what a source must remember between two runs; None: it forgets
 
 
 class FactSourceKind(Protocol):
@@ -85,6 +88,7 @@ class IndicatorSource(Protocol):
     """Found by the entry points `backstay.indicators`."""
 
     name: str
+    problems: Sequence[str]  # of the last read: who or what did not answer, and what next; the rest was read
 
     async def read(
         self, nodes: Sequence[str], *, start: datetime, end: datetime, step_s: float, timeout_s: float

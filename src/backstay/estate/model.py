@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from backstay.estate.audit import Audit
+
 Name = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"), Field(description="a DNS label")
 ]
@@ -386,5 +388,7 @@ class Estate(Model):
     """Reaching the agents from other machines: port, token, certificates."""
     notify: Notify = Notify()
     """Who is told."""
+    audit: Audit = Audit()
+    """Where facts and indicators come from."""
     promises: dict[FailureLevel, Downtime] = {}
     """Failure level to the downtime promised for it: none, or a number and s, m, h or d."""

@@ -31,7 +31,11 @@ def json_schema() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What may stand at a place: keys of models, named entries, list entries; all empty for a scalar."""
+    """What may stand at a place: keys of models, named entries, list entries; all empty for a scalar.
+
+    Where a model takes keys that it does not know (settings of a source), anything may stand below: entries and
+    elements are Any.
+    """
 
     models: tuple[type[BaseModel], ...] = ()
     entries: Any = None  # annotation of a mapping's values (its keys are names)
@@ -56,6 +60,8 @@ def shape_of(annotation: Any) -> Shape:
             entries = get_args(kind)[1]
         elif origin is tuple:
             elements = get_args(kind)[0]
+        elif kind is Any:
+            entries = elements = Any
     return Shape(models=tuple(models), entries=entries, elements=elements)
 
 
@@ -87,6 +93,8 @@ def step(shape: Shape, key: Key) -> Shape | None:
     for model in shape.models:
         if key in model.model_fields:
             return shape_of(_annotation(model, key))
+    if any(model.model_config.get("extra") == "allow" for model in shape.models):
+        return shape_of(Any)
     return shape_of(shape.entries) if shape.entries is not None else None
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from backstay import __version__
 from backstay.agent.control.views import Views
 from backstay.agent.loops.supervise import Loop
+from backstay.agent.loops.traffic import Traffic
 from backstay.agent.world import World
 from backstay.balance.model import BackendState
-from backstay.exposition import CONTENT_TYPE, Family, counter, gauge, one, render
+from backstay.exposition import CONTENT_TYPE, Family, counter, gauge, one, render, summary
 from backstay.link.views import StatusView
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -24,14 +25,14 @@ class Metrics:
         views: Views,
         loops: Sequence[Loop],
         probes: Mapping[str, int],
-        requests: Mapping[tuple[str, str, bool], int],
+        traffic: Traffic,
     ) -> None:
-        """`probes`: by outcome; `requests`: by pool, backend, and whether they failed. Both since the start."""
+        """`probes`: by outcome, since the start."""
         self._world = world
         self._views = views
         self._loops = loops
         self._probes = probes
-        self._requests = requests
+        self._traffic = traffic
         self._started_s = time.monotonic()
 
     def render(self) -> bytes:
@@ -110,10 +111,16 @@ class Metrics:
         yield gauge("backstay_backend_in_flight_requests", "Requests (TCP: connections) in flight.", labels, flying)
         requests = [
             ([pool, backend, "error" if error else "success"], float(count))
-            for (pool, backend, error), count in sorted(self._requests.items())
+            for (pool, backend, error), count in sorted(self._traffic.requests.items())
         ]
         text = "Requests that ended on a backend, tries counted one by one."
         yield counter("backstay_backend_requests", text, [*labels, "outcome"], requests)
+        responses = [
+            ([pool, backend], took.count, took.seconds)
+            for (pool, backend), took in sorted(self._traffic.responses.items())
+        ]
+        text = "From sending a request to a backend to the header of its answer."
+        yield summary("backstay_backend_response_seconds", text, labels, responses)
 
     def _server(self, status: StatusView) -> Iterable[Family]:
         """Nothing for an agent that is enrolled with no server."""

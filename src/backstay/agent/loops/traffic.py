@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from backstay.agent.loops.draining import Draining
 from backstay.agent.loops.rescaling import Rescaling
@@ -22,6 +23,18 @@ from backstay.change import BackendLoad
 MEAN_WEIGHT = 0.05  # of the newest count of requests in flight: a mean over the last 20 turns
 
 
+@dataclass(slots=True)
+class Responses:
+    """How many headers of answers came from a backend, and how long they took together, in seconds."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+
+
 class Traffic:
     def __init__(self, world: World, draining: Draining, rescaling: Rescaling, changed: Callable[[], None]) -> None:
         """`changed` is called when the health of a backend changed."""
@@ -32,6 +45,7 @@ class Traffic:
         self._in_flight: dict[Key, float] = {}
         self._down: dict[Key, bool] = {}  # by the engine's own checks
         self.requests: dict[tuple[str, str, bool], int] = defaultdict(int)  # pool, backend, error: since the start
+        self.responses: dict[Key, Responses] = defaultdict(Responses)  # since the start
 
     async def turn(self) -> None:
         world = self._world
@@ -55,6 +69,8 @@ class Traffic:
         for sample in samples:
             by_pool[sample.pool].append(sample)
             self.requests[sample.pool, sample.backend, sample.error] += 1
+            if sample.header_time_s is not None:
+                self.responses[sample.pool, sample.backend].add(sample.header_time_s)
         for pool in world.pools():
             self._judge(pool, by_pool.get(pool, []))
             self._rescaling.collect(pool, by_pool.get(pool, []))

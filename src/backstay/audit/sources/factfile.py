@@ -19,17 +19,13 @@ from typing import Any
 
 from backstay.audit.model import FactReport
 from backstay.audit.sources.reading import Faults, fault, kind_of, lines, text
+from backstay.audit.sources.values import NAME_LIMIT, FactTree, flatten, is_name, parse_time
 
 NODES_LIMIT = 200_000
-FACTS_LIMIT = 50_000  # of one node: some have as many packages and labels
 FACTS_OF_ALL_LIMIT = 20_000_000
-NAME_LIMIT = 300
-DEPTH_LIMIT = 20
 SKEW_S = 60.0  # clocks of fact collectors agree no better
 SOURCE = "file"
 WRITE_SO = '{"node": "web1", "facts": {"cpu.model name": "..."}}'
-
-FactTree = dict[str, Any]
 
 
 def read_facts(path: Path, now: datetime) -> tuple[FactReport, ...]:
@@ -118,7 +114,7 @@ def _of_lines(path: Path, now: datetime) -> tuple[FactReport, ...]:
     for number, line in lines(path):
         if not line.strip():
             continue
-        time = time or _written(path, now)
+        time = time or written(path, now)
         try:
             entry = _json(line)
         except (ValueError, RecursionError) as error:
@@ -129,8 +125,8 @@ def _of_lines(path: Path, now: datetime) -> tuple[FactReport, ...]:
 
 
 def _of_document(path: Path, now: datetime) -> tuple[FactReport, ...]:
-    content = _document(path)
-    found, time = _Collector(path, now), _written(path, now)
+    content = document(path)
+    found, time = _Collector(path, now), written(path, now)
     if isinstance(content, list):
         for entry in content:
             found.entry(None, entry, time)
@@ -157,11 +153,11 @@ def _of_folder(path: Path, now: datetime) -> tuple[FactReport, ...]:
         node = file.name.removesuffix(".gz")
         kind = kind_of(file)
         node = node.removesuffix(f".{kind}") if kind in ("json", "yaml", "yml") else node
-        content = _document(file)
+        content = document(file)
         if not isinstance(content, dict):
             found.faults.add(None, f"{file.name} holds no facts of a node. Give what `facter --json` writes.")
             continue
-        found.report(None, node, _written(file, now), _of_tool(content))
+        found.report(None, node, written(file, now), _of_tool(content))
     return found.done()
 
 
@@ -184,7 +180,7 @@ def _lscpu(fields: list[Any]) -> Iterator[tuple[str, str]]:
         yield from _lscpu(field.get("children") or [])
 
 
-def _document(path: Path) -> Any:
+def document(path: Path) -> Any:
     """A JSON or YAML file; scalars as they are written. Raises SourceError."""
     content = text(path)
     try:
@@ -217,63 +213,7 @@ def _offset(content: str, line: int) -> int:
     return sum(len(one) + 1 for one in content.split("\n")[: line - 1])
 
 
-def flatten(facts: FactTree) -> dict[str, str]:
-    """Dotted names and texts; null is absent, true and false are words, a list is its items.
-
-    Raises ValueError for more than FACTS_LIMIT facts, names beyond NAME_LIMIT, or nesting beyond DEPTH_LIMIT.
-    """
-    found: dict[str, str] = {}
-    stack: list[tuple[str, object, int]] = [("", facts, 0)]
-    while stack:
-        name, value, depth = stack.pop()
-        if isinstance(value, dict):
-            if depth >= DEPTH_LIMIT:
-                raise ValueError(f"facts nested more than {DEPTH_LIMIT} deep. Flatten them: cpu.model.")
-            parts = reversed(list(value.items()))
-            stack += [(f"{name}.{part}" if name else str(part), one, depth + 1) for part, one in parts]
-        elif value is not None:
-            if not is_name(name):
-                raise ValueError(f'"{name[:40]}" is no name of a fact: 1 to {NAME_LIMIT} printable characters.')
-            found[name] = _words(value)
-        if len(found) + len(stack) > FACTS_LIMIT:
-            raise ValueError(f"more than {FACTS_LIMIT} facts. Leave out what only labels.")
-    return found
-
-
-def _words(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        if any(isinstance(item, (dict, list)) for item in value):
-            return json.dumps(value, sort_keys=True, ensure_ascii=False)
-        return ", ".join(_words(item) for item in value if item is not None)
-    return str(value)
-
-
-def is_name(words: str) -> bool:
-    """May a node, a fact or an indicator be named so? Names are printed, so nothing that a terminal would obey."""
-    return bool(words.strip()) and len(words) <= NAME_LIMIT and words.isprintable()
-
-
-def parse_time(words: str) -> datetime | None:
-    """ISO 8601 (without a zone: UTC) or Unix seconds, from 1970 on; None: neither."""
-    try:
-        found = _moment(words)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return found if found.timestamp() >= 0.0 else None
-
-
-def _moment(words: str) -> datetime:
-    try:
-        seconds = float(words)
-    except ValueError:
-        found = datetime.fromisoformat(words.strip())
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _written(path: Path, now: datetime) -> datetime:
+def written(path: Path, now: datetime) -> datetime:
     """When the file was written: a copy from a machine whose clock is ahead was not written later than now."""
     return min(datetime.fromtimestamp(path.stat().st_mtime, UTC), now)
 

@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from backstay.audit.model import FactReport, Series
+from backstay.audit.ports import Surroundings
 from backstay.audit.sources.factfile import read_facts
 from backstay.audit.sources.parquet import read_parquet
 from backstay.audit.sources.reading import fault, kind_of
 from backstay.audit.sources.samplefile import read_csv
+from backstay.audit.sources.settings import below, checked
 
+PathText = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 MISSING = "not in {path}. Add it, or collect its facts (backstay audit collect)."
+
+
+class FactsSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    path: PathText
+    """File or folder, relative to the estate file."""
+
+
+class IndicatorsSettings(FactsSettings):
+    counters: tuple[str, ...] = ()
+    """Indicators that only grow, beside those named ..._total."""
+
+
+def facts(settings: Mapping[str, Any], around: Surroundings) -> FileFacts:
+    """The kind `file` of facts. Raises SourceError."""
+    return FileFacts(below(around, checked(FactsSettings, settings, "file").path), around.clock)
+
+
+def indicators(settings: Mapping[str, Any], around: Surroundings) -> FileIndicators:
+    """The kind `file` of indicators. Raises SourceError."""
+    given = checked(IndicatorsSettings, settings, "file")
+    return FileIndicators(below(around, given.path), given.counters)
 
 
 class FileFacts:
@@ -29,8 +57,11 @@ class FileFacts:
 
     async def read(self, nodes: Sequence[str], *, timeout_s: float) -> Sequence[FactReport]:
         """As FactSource says; a node that the file has not is a report with a problem. Raises SourceError."""
-        async with asyncio.timeout(timeout_s):
-            found = await asyncio.to_thread(read_facts, self._path, self._clock())
+        try:
+            async with asyncio.timeout(timeout_s):
+                found = await asyncio.to_thread(read_facts, self._path, self._clock())
+        except TimeoutError:
+            raise fault(self._path, f"not read within {timeout_s:g} s. Give more time, or a file a cluster.") from None
         if not nodes:
             return found
         wanted = frozenset(nodes)
@@ -59,6 +90,7 @@ class FileIndicators:
     def __init__(self, path: Path, counters: Collection[str] = ()) -> None:
         self._path = path
         self._counters = tuple(counters)
+        self.problems: Sequence[str] = ()
 
     async def read(
         self, nodes: Sequence[str], *, start: datetime, end: datetime, step_s: float, timeout_s: float
@@ -67,6 +99,8 @@ class FileIndicators:
         async with asyncio.timeout(timeout_s):
             found = await asyncio.to_thread(read_series, self._path, self._counters)
         wanted = frozenset(nodes)
+        have = {one.node for one in found}
+        self.problems = tuple(f"{node}: no samples in {self._path}." for node in nodes if node not in have)
         return [cut(one, start, end) for one in found if not wanted or one.node in wanted]
 
     async def close(self) -> None:

@@ -80,6 +80,20 @@ def step_of(series: Iterable[Series], start: datetime, end: datetime) -> float:
     return float(math.ceil(max(usual, least, STEP_FLOOR_S)))
 
 
+def cells_between(
+    nodes: Sequence[str], indicators: Sequence[str], *, start: datetime, end: datetime, step_s: float
+) -> int:
+    """How many cells of `step_s` [start, end) has. Raises ValueError when the grid has more than GRID_LIMIT values."""
+    count = max(1, math.ceil((end - start).total_seconds() / step_s))
+    size = count * len(nodes) * len(indicators)
+    if size > GRID_LIMIT:
+        raise ValueError(
+            f"{len(nodes)} nodes, {len(indicators)} indicators and {count} times are {size} values; {GRID_LIMIT} fit. "
+            "Look at fewer nodes, or a shorter time."
+        )
+    return count
+
+
 def to_grid(
     series: Sequence[Series],
     nodes: Sequence[str],
@@ -90,13 +104,7 @@ def to_grid(
     step_s: float,
 ) -> Grid:
     """Means of the samples of each cell in [start, end). `series`: tidy. Raises ValueError beyond GRID_LIMIT."""
-    count = max(1, math.ceil((end - start).total_seconds() / step_s))
-    size = count * len(nodes) * len(indicators)
-    if size > GRID_LIMIT:
-        raise ValueError(
-            f"{len(nodes)} nodes, {len(indicators)} indicators and {count} times are {size} values; {GRID_LIMIT} fit. "
-            "Look at fewer nodes, or a shorter time."
-        )
+    count = cells_between(nodes, indicators, start=start, end=end, step_s=step_s)
     values = np.full((len(indicators), len(nodes), count), np.nan)
     row = {name: at for at, name in enumerate(indicators)}
     column = {name: at for at, name in enumerate(nodes)}

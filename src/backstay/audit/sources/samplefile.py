@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from backstay.audit.model import Series, SeriesKind
-from backstay.audit.sources.factfile import is_name, parse_time
 from backstay.audit.sources.reading import Faults, fault, lines
+from backstay.audit.sources.values import is_name, parse_time
 
 ROWS_LIMIT = 20_000_000
 SERIES_LIMIT = 200_000  # node and indicator: a label too many makes millions

@@ -2,6 +2,7 @@
 
 references: every name finds what it names      addresses: one owner an address, secrets by reference
 traffic: services, routes, pools and ports fit together, and traffic does not go round
+audit: secrets of its sources, by reference too
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from backstay.estate.check import addresses, references, traffic
+from backstay.estate.check import addresses, audit, references, traffic
 from backstay.estate.check.finding import Declared, Finding, listed, of, quoted, suggestion
 
 FINDINGS_LIMIT = 500  # nobody reads more; a file with one wrong section must not take seconds
@@ -24,6 +25,7 @@ CHECKS: tuple[Callable[[Declared], Iterator[Finding]], ...] = (
     traffic.pools,
     traffic.ports,
     traffic.cycles,
+    audit.audit,
 )
 
 

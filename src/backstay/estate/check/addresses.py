@@ -33,12 +33,14 @@ _USERINFO = re.compile(r"^[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE
 def literal_secrets(declared: Declared) -> Iterator[Finding]:
     """A password inside a URL. (A literal where a reference belongs is a fault of the schema.)"""
     for name, provider in declared.estate.providers.items():
-        yield from _url(("providers", name, "endpoint_url"), getattr(provider, "endpoint_url", None))
-    if declared.estate.notify.pagerduty is not None:
-        yield from _url(("notify", "pagerduty", "endpoint_url"), declared.estate.notify.pagerduty.endpoint_url)
+        yield from password_in_url(("providers", name, "endpoint_url"), getattr(provider, "endpoint_url", None))
+    pagerduty = declared.estate.notify.pagerduty
+    if pagerduty is not None:
+        yield from password_in_url(("notify", "pagerduty", "endpoint_url"), pagerduty.endpoint_url)
 
 
-def _url(path: KeyPath, url: str | None) -> Iterator[Finding]:
+def password_in_url(path: KeyPath, url: str | None) -> Iterator[Finding]:
+    """A finding when the text is a URL with a password in it."""
     if url is not None and _USERINFO.match(url):
         yield Finding(path=path, message="A password stands in this URL. Remove it; secrets are references.")
 
