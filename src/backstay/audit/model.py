@@ -56,6 +56,8 @@ class FactChange:
     before: str | None  # None: absent
     after: str | None
     time: datetime
+    # When the old value was last seen: it changed between then and `time`. None: nobody knows. Not part of what it is.
+    unseen_from: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,16 @@ class Grid:
             raise KeyError(f"no indicator {indicator!r} here. There is: {', '.join(self.indicators[:20]) or 'none'}")
         values: Floats = self.values[self.indicators.index(indicator)]
         return values
+
+    def rows(self, indicator: str, nodes: Sequence[str]) -> Floats:
+        """One indicator of these nodes, in this order: (nodes, times), a copy. A node that is not here is a gap."""
+        found = self.of(indicator)
+        place = {node: at for at, node in enumerate(self.nodes)}
+        rows = np.full((len(nodes), self.count), np.nan)
+        for at, node in enumerate(nodes):
+            if node in place:
+                rows[at] = found[place[node]]
+        return rows
 
     def cell(self, time: datetime) -> int:
         """The cell that `time` falls into; below 0 or beyond `count` when it is outside."""

@@ -1,4 +1,4 @@
-"""docs/audit-sources.md has every indicator of a host and of the tier, and every setting of the kinds that tell them."""
+"""docs/audit-sources.md has every indicator of a host and of the tier, and every setting of their kinds."""
 
 from __future__ import annotations
 
