@@ -39,7 +39,7 @@ def _for_a_load_balancer(kind: ChangeKind) -> ChangeKind:
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", allow_inf_nan=False)
 
 
 class ChangeRequest(_Wire):

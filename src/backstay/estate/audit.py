@@ -17,7 +17,7 @@ IndicatorName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Source(Section):

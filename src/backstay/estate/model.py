@@ -30,7 +30,7 @@ Path = Annotated[str, StringConstraints(pattern=r"^/[^\s\"'{};\\$#]*$", max_leng
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class EnvSecret(Model):

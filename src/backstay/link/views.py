@@ -291,7 +291,7 @@ class Problem(TypedDict):
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="forbid")
 
 
 Ident = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{8,64}$")]

@@ -30,7 +30,7 @@ Revision = Annotated[int, Field(ge=0)]
 class Wire(BaseModel):
     """Unknown fields are left aside, so that an older agent understands a newer server, and the other way round."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, defer_build=True, extra="ignore", allow_inf_nan=False)
 
 
 # --- enrolment -----------------------------------------------------------------------------------------------------
