@@ -7,7 +7,7 @@ from typing import Any
 
 from backstay.audit.differences import Differences
 from backstay.audit.model import Comparison, Finding, Hypothesis
-from backstay.audit.report.story import sentence
+from backstay.audit.report.story import Story, sentence
 
 
 def of_finding(finding: Finding) -> dict[str, Any]:
@@ -110,6 +110,19 @@ def of_differences(cluster: str, found: Differences) -> dict[str, Any]:
             for split in found.splits
         ],
     }
+
+
+def of_story(story: Story) -> list[dict[str, Any]]:
+    """Its sections in their order: for pages that draw them in their own way."""
+    return [
+        {
+            "heading": one.heading,
+            "lines": list(one.lines),
+            "header": list(one.header),
+            "rows": [list(row) for row in one.rows],
+        }
+        for one in story.sections
+    ]
 
 
 def number(value: float) -> float | None:

@@ -39,6 +39,7 @@ class Chart:
     start: datetime
     end: datetime
     lines: tuple[Line, ...]
+    marks: tuple[datetime, ...] = ()  # moments to be seen in it: a fact that changed
 
 
 def thin(values: Floats, points: int) -> tuple[float, ...]:
@@ -102,10 +103,20 @@ def svg(chart: Chart) -> str:
         at = LEFT + share * (WIDTH - LEFT - RIGHT)
         words = moment.strftime("%Y-%m-%d %H:%M")
         parts.append(f'<text x="{at:.0f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{words}</text>')
+    parts += [_mark(chart, mark) for mark in chart.marks if chart.start <= mark <= chart.end]
     ends = _spread_out([y(_last(line.values)) for line in lines])
     for line, end in zip(lines, ends, strict=True):
         parts.append(_drawn(line, [y(value) for value in line.values], end))
     return "".join([*parts, "</svg>"])
+
+
+def _mark(chart: Chart, mark: datetime) -> str:
+    share = (mark - chart.start) / max(chart.end - chart.start, timedelta(seconds=1))
+    at = LEFT + share * (WIDTH - LEFT - RIGHT)
+    return (
+        f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="currentColor" '
+        f'stroke-opacity="0.6" stroke-dasharray="4 3"><title>{mark:%Y-%m-%d %H:%M} UTC</title></line>'
+    )
 
 
 def _drawn(line: Line, heights: Sequence[float], end: float) -> str:

@@ -18,19 +18,19 @@ def as_text(story: Story) -> str:
 
 
 def as_markdown(story: Story) -> str:
-    parts = [f"# {_plain(story.title)}", "", f"**{_plain(story.sentence)}**", "", f"{_plain(story.chart.title)}:", ""]
+    parts = [f"# {plain(story.title)}", "", f"**{plain(story.sentence)}**", "", f"{plain(story.chart.title)}:", ""]
     parts += ["```", *_sparks(story), "```"]
     for section in story.sections:
-        parts += ["", f"## {_plain(section.heading)}", "", *_markdown(section)]
+        parts += ["", f"## {plain(section.heading)}", "", *_markdown(section)]
     return "\n".join(parts) + "\n"
 
 
 def _markdown(section: Section) -> list[str]:
-    lines = [f"- {_plain(line)}" for line in section.lines]
+    lines = [f"- {plain(line)}" for line in section.lines]
     if not section.rows:
         return lines
     table = [section.header, tuple("---" for _ in section.header), *section.rows]
-    rows = ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in table]
+    rows = ["| " + " | ".join(plain(cell) for cell in row) + " |" for row in table]
     return [*lines, *([""] if lines else []), *rows]
 
 
@@ -46,7 +46,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
     """Text that Markdown does not read as anything else: values of facts come from machines."""
     escaped = "".join(f"\\{one}" if one in "\\`*_[]<>|#&" else one for one in words)
     return " ".join(escaped.split())

@@ -6,12 +6,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
+from backstay.audit.compare.peers import middle
 from backstay.audit.examine import Examined
 from backstay.audit.model import (
+    EvidenceKind,
     Finding,
-    Floats,
     Grade,
     Grid,
     Hypothesis,
@@ -82,10 +81,23 @@ def sentence(finding: Finding) -> str:
     first = named(finding.first)
     return {
         Grade.CONSISTENT: f"Consistent, no more: {first} fits {what} best; other causes are not excluded.",
-        Grade.PROBABLE: f"Probable: {first} explains {what}; it was seen here only, and once.",
+        Grade.PROBABLE: f"Probable: {first} explains {what}; {_seen(finding)}.",
         Grade.REPLICATED: f"Replicated: {first} explains {what}, here and elsewhere or when it changed.",
         Grade.CONFIRMED: f"Confirmed by intervention: {first} explains {what}.",
     }[finding.grade]
+
+
+def _seen(finding: Finding) -> str:
+    """How much of the world a probable finding has seen."""
+    names = {fact.fact for fact in finding.first.facts} if finding.first else set()
+    changes = [one for one in finding.evidence if one.kind is EvidenceKind.CHANGE and one.fact in names]
+    moved = any(one.log_odds > 0.0 for one in changes)
+    return "it moved when that changed, and nobody has undone it" if moved else "it was seen here only, and once"
+
+
+def likely(share: float) -> str:
+    """A probability for people; nothing is certain, and nothing impossible."""
+    return "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
 
 
 def named(hypothesis: Hypothesis) -> str:
@@ -173,7 +185,7 @@ def _for(examined: Examined) -> Section:
         return Section(heading="For it")
     leading = first.facts[0]
     lines = [
-        f"It is {first.posterior:.0%} likely, and was {first.prior:.0%} before the look.",
+        f"It is {likely(first.posterior)} likely, and was {likely(first.prior)} before the look.",
         f"{leading.fact} {MECHANISMS[leading.mechanism].format(finding.indicator)}.",
     ]
     if leading.dose > 1.0:
@@ -197,7 +209,7 @@ def _against(examined: Examined) -> Section:
             HypothesisKind.NOTHING: "nothing: nodes that are alike would differ as much",
             HypothesisKind.UNMEASURED: "a cause that no collected fact shows",
         }.get(one.kind) or f"{named(one)}, which splits them {groups_of(one.partition, finding.nodes)}"
-        lines.append(f"{one.posterior:.0%}: {what}.")
+        lines.append(f"{likely(one.posterior)}: {what}.")
     if examined.comparison.spread.pooling is Pooling.WIDE:
         lines.append("How much nodes that are alike differ is assumed, not seen: none are known.")
     return Section(heading="Against it", lines=tuple(lines))
@@ -205,12 +217,17 @@ def _against(examined: Examined) -> Section:
 
 def _elsewhere(finding: Finding, first: Hypothesis, *, favour: bool) -> tuple[str, ...]:
     """Evidence of other kinds for facts of the class, or against them."""
-    names = {fact.fact for fact in first.facts}
-    return tuple(
-        f"{piece.kind.value.replace('_', ' ')}, {piece.fact}: {piece.detail or piece.where} ({piece.where})."
-        for piece in finding.evidence
-        if piece.fact in names and (piece.log_odds > 0.0) is favour
-    )
+    order = {fact.fact: at for at, fact in enumerate(first.facts)}
+    same: dict[tuple[str, str, str], list[str]] = {}
+    for piece in finding.evidence:
+        if piece.fact in order and (piece.log_odds > 0.0) is favour:
+            kind = piece.kind.value.replace("_", " ")
+            same.setdefault((kind, piece.detail or piece.where, piece.where), []).append(piece.fact)
+    lines = []
+    for (kind, detail, where), facts in same.items():
+        others = f" (and {len(facts) - 1} that changed with it)" if len(facts) > 1 else ""
+        lines.append(f"{kind}, {min(facts, key=order.__getitem__)}{others}: {detail} ({where}).")
+    return tuple(lines)
 
 
 def _aliased(finding: Finding) -> Section:
@@ -227,7 +244,7 @@ def _chart(examined: Examined, grid: Grid, work: str | None) -> Chart:
     """Each node beside the cluster at the same time: what hits all of them cancels."""
     values, found = examined.normal.values, examined.comparison
     ratio = examined.normal.method is not Method.LINEAR
-    shown = values - _middle(values) if ratio else values
+    shown = values - middle(values) if ratio else values
     first = examined.finding.first
     labels = dict(zip(examined.finding.nodes, first.partition.labels, strict=True)) if first and first.partition else {}
     lines = []
@@ -238,13 +255,10 @@ def _chart(examined: Examined, grid: Grid, work: str | None) -> Chart:
     beside = "beside the median of all nodes" if ratio else "in shares of the cluster's mean"
     per = f" per unit of {work}" if work else ""
     return Chart(
-        title=f"{found.indicator}{per}, {beside}", ratio=ratio, start=grid.start, end=grid.end, lines=tuple(lines)
+        title=f"{found.indicator}{per}, {beside}",
+        ratio=ratio,
+        start=grid.start,
+        end=grid.end,
+        lines=tuple(lines),
+        marks=(examined.since.time,) if examined.since is not None else (),
     )
-
-
-def _middle(values: Floats) -> Floats:
-    """Median over the nodes at each time; NaN where none has a value. `values`: (nodes, times)."""
-    found = np.full(values.shape[1], np.nan)
-    some = np.isfinite(values).any(axis=0)
-    found[some] = np.nanmedian(values[:, some], axis=0)
-    return found
