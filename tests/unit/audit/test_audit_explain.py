@@ -34,6 +34,7 @@ from backstay.audit.model import (
     Partition,
     Resource,
 )
+from backstay.audit.report.story import likely
 
 STORY = (0.0, 0.3, 0.302, 0.45)
 QUEUE = facts(
@@ -133,9 +134,21 @@ def test_the_grade_rises_with_evidence_from_elsewhere(kinds: tuple[EvidenceKind,
     assert find(STORY, QUEUE, evidence=[proof(kind) for kind in kinds]).grade is grade
 
 
-def test_evidence_against_takes_the_first_place_away() -> None:
+def test_evidence_against_every_fact_of_a_class_takes_the_first_place_away() -> None:
+    against = [proof(EvidenceKind.CHANGE, fact, log_odds=-12.0) for fact in ("cpu.model name", "cpu.flags")]
+    assert find(STORY, QUEUE, evidence=against).hypotheses[0].partition != Partition((0, 1, 1, 2))
+
+
+def test_a_class_does_not_fall_with_one_of_its_facts_but_that_fact_comes_last() -> None:
     found = find(STORY, QUEUE, evidence=[proof(EvidenceKind.CHANGE, log_odds=-12.0)])
-    assert found.hypotheses[0].partition != Partition((0, 1, 1, 2))
+    assert found.first is not None
+    assert [fact.fact for fact in found.first.facts] == ["cpu.flags", "cpu.model name"]
+    assert found.first.posterior < find(STORY, QUEUE).hypotheses[0].posterior
+
+
+def test_ten_facts_of_one_part_are_no_ten_experiments() -> None:
+    weak = [proof(EvidenceKind.REPLICATION, fact, log_odds=1.6) for fact in ("cpu.model name", "cpu.flags")]
+    assert find(STORY, QUEUE, evidence=weak).grade is Grade.CONSISTENT
 
 
 def test_a_fact_that_was_not_read_everywhere_is_left_out_and_is_the_cheapest_experiment() -> None:
@@ -180,6 +193,8 @@ def test_an_absent_fact_is_a_value() -> None:
         ("nic.eth0.ring rx", Part.NIC_SETTING),
         ("system.serial number", Part.LABEL),
         ("networking.mac", Part.LABEL),
+        ("host.name", Part.LABEL),
+        ("net_host_ip_address", Part.LABEL),
         ("memory.speed", Part.MEMORY),
         ("memory.size", Part.SIZE),
         ("bios.version", Part.FIRMWARE),
@@ -217,7 +232,16 @@ def test_the_driver_comes_before_the_host_name_for_drops() -> None:
 def test_a_thousand_packages_weigh_as_much_as_one() -> None:
     one = [(Mechanism.NEAR, 0.1)]
     assert class_weight(one * 1000) == class_weight(one)
-    assert class_weight([(Mechanism.DIRECT, 1.0)] * 4) == pytest.approx(8.0)
+    assert class_weight([(Mechanism.DIRECT, 1.0)] * 4) == pytest.approx(16.0)
+
+
+def test_what_speaks_for_one_fact_of_a_part_counts_once() -> None:
+    assert class_weight([(Mechanism.DIRECT, 3.0)]) == pytest.approx(3.0)
+    assert class_weight([(Mechanism.DIRECT, 3.0), (Mechanism.DIRECT, 1.0)]) == pytest.approx(3.0 * 2.0**2.0)
+
+
+def test_nothing_is_certain_in_words() -> None:
+    assert [likely(share) for share in (0.9999, 0.5, 0.001)] == ["over 99%", "50%", "under 1%"]
 
 
 def test_a_dose_is_worth_little_and_an_unordered_fact_nothing() -> None:

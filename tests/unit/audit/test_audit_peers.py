@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backstay.audit.compare.effective import summary
-from backstay.audit.compare.peers import median_of_others, relative, unsteadiness
+from backstay.audit.compare.peers import median_of_others, middle, relative, unsteadiness
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,3 +85,13 @@ def test_a_node_that_swings_stands_out_in_its_unsteadiness() -> None:
     level = unsteadiness(values).mean(axis=1)
     assert level.argmax() == 2
     assert level[2] - np.median(level) > 1.0
+
+
+def test_the_middle_is_the_median_of_those_that_have_a_value() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=(5, 200))
+    values[rng.random((5, 200)) < 0.4] = np.nan
+    values[:, 7] = np.nan
+    assert np.isnan(middle(values)[7])
+    some = np.isfinite(values).any(axis=0)
+    assert middle(values)[some] == pytest.approx(np.nanmedian(values[:, some], axis=0))

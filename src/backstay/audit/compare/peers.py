@@ -48,6 +48,19 @@ def median_of_others(values: Floats) -> Floats:
     return np.where(others > 0, median, np.nan).astype(values.dtype, copy=False)
 
 
+def middle(values: Floats) -> Floats:
+    """(nodes, times) -> (times,): the median over the nodes that have a value; NaN where none has.
+
+    One sort, NaN last: np.nanmedian goes through masked arrays and takes ten times as long for a handful of nodes.
+    """
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)
+    counts = np.isfinite(ordered).sum(axis=0)
+    low, high = np.maximum(counts - 1, 0) // 2, np.minimum(counts // 2, max(len(values) - 1, 0))
+    times = np.arange(values.shape[1])
+    found: Floats = np.where(counts > 0, 0.5 * (ordered[low, times] + ordered[high, times]), np.nan)
+    return found
+
+
 def common_means(values: Floats) -> Floats:
     """(..., nodes, times) -> (..., nodes): each node's mean less the median of all nodes at the same times.
 

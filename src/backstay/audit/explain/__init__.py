@@ -30,6 +30,7 @@ from backstay.audit.model import (
     Level,
 )
 
+CLASSES_TOLD = 8  # first hypotheses whose evidence from elsewhere is in the finding: thousands of facts may have some
 NODES_LIMIT = 500  # of one cluster; larger ones are a fleet (fleet.py)
 
 
@@ -68,6 +69,7 @@ def explain(comparison: Comparison, table: FactTable, indicator: Indicator, know
     hypotheses = with_evidence(weighed, known)
     graded = grade(hypotheses, len(nodes), known.evidence)
     first = next((one for one in hypotheses if one.kind is HypothesisKind.CLASS), None)
+    leading = {fact.fact for one in hypotheses[:CLASSES_TOLD] for fact in one.facts}
     if classes.unread:
         problems.append(f"{len(classes.unread)} facts could not be read on every node and are left out")
     return Finding(
@@ -77,7 +79,7 @@ def explain(comparison: Comparison, table: FactTable, indicator: Indicator, know
         grade=graded.grade,
         effect=_effect(first, levels, comparison) if graded.grade is not Grade.NOTHING else None,
         hypotheses=hypotheses,
-        evidence=tuple(known.evidence),
+        evidence=tuple(piece for piece in known.evidence if piece.fact in leading),
         experiments=cheapest(first, nodes, classes.unread) if graded.grade is not Grade.NOTHING else (),
         caps=graded.caps,
         problems=tuple(problems),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from backstay.audit.model import (
@@ -69,18 +69,30 @@ def _no_explanation(hypotheses: Sequence[Hypothesis]) -> str:
 def _caps(first: Hypothesis, nodes: int, elsewhere: Sequence[Evidence]) -> tuple[str, ...]:
     """What keeps a class at consistent. Experiments and other clusters lift the first two, odds never."""
     caps = []
-    lifted = sum(piece.log_odds for piece in elsewhere if piece.kind in BEYOND) >= STRONG
+    lifted = _worth(elsewhere, BEYOND) >= STRONG
     if nodes < NODES_FOR_PROBABLE and not lifted:
         caps.append(
             f"one look at {nodes} nodes: {NODES_FOR_PROBABLE} or more are needed, or a change, or other clusters"
         )
+        if (worth := _worth(elsewhere, BEYOND)) > 0.0:
+            caps.append(f"changes and other clusters are worth {math.exp(worth):.0f} to 1 so far; 10 to 1 is needed")
     elif not lifted and (ways := arrangements(first.partition)) < ARRANGEMENTS_FOR_PROBABLE:
         caps.append(f"a fact that does nothing would split these {nodes} nodes like this once in {ways} times")
     if not lifted and not any(fact.mechanism in ACTING and not fact.volatile for fact in first.facts):
         caps.append("no fact of it is known to act on this indicator")
     if first.posterior < PROBABLE_AT:
-        caps.append(f"it is {first.posterior:.0%} likely; {PROBABLE_AT:.0%} is needed")
+        caps.append(f"it is {math.floor(100.0 * first.posterior)}% likely; {PROBABLE_AT:.0%} is needed")
     return tuple(caps)
+
+
+def _worth(pieces: Sequence[Evidence], kinds: Collection[EvidenceKind]) -> float:
+    """Log odds of these kinds for the fact of the class that has most: facts of one part changed together, and ten of
+    them are no ten experiments."""
+    by_fact: dict[str, float] = {}
+    for piece in pieces:
+        if piece.kind in kinds:
+            by_fact[piece.fact] = by_fact.get(piece.fact, 0.0) + piece.log_odds
+    return max(by_fact.values(), default=0.0)
 
 
 def arrangements(partition: Partition | None) -> int:
@@ -94,7 +106,7 @@ def arrangements(partition: Partition | None) -> int:
 
 def _beyond_probable(facts: Sequence[FactStanding], elsewhere: Sequence[Evidence]) -> Graded:
     """Replicated by other clusters, or by a change and its reversal; confirmed by an intervention that was verified."""
-    worth = {kind: sum(piece.log_odds for piece in elsewhere if piece.kind is kind) for kind in EvidenceKind}
+    worth = {kind: _worth(elsewhere, {kind}) for kind in EvidenceKind}
     if worth[EvidenceKind.INTERVENTION] >= STRONG:
         return Graded(grade=Grade.CONFIRMED)
     if worth[EvidenceKind.REPLICATION] >= STRONG or (

@@ -10,7 +10,7 @@ to each node explain everything.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -82,22 +82,40 @@ def weigh(
 
 
 def with_evidence(hypotheses: Sequence[Hypothesis], known: Knowledge) -> tuple[Hypothesis, ...]:
-    """The posteriors once evidence from elsewhere is added: its log odds shift every class that has its fact."""
+    """The posteriors once evidence from elsewhere is added.
+
+    Within a class, each fact has its share by weight; evidence shifts the facts that it speaks of, and the class is
+    worth what its facts are worth together. So a class does not fall with one of its facts, nor rise with a mere name.
+    """
     if not known.evidence:
         return tuple(hypotheses)
     shifts: dict[str, float] = {}
     for piece in known.evidence:
         shifts[piece.fact] = shifts.get(piece.fact, 0.0) + piece.log_odds
-    log_odds = np.array(
-        [
-            math.log(max(one.posterior, 1e-300))
-            + max((shifts[f.fact] for f in one.facts if f.fact in shifts), default=0.0)
-            for one in hypotheses
-        ]
-    )
+    log_odds = np.array([math.log(max(one.posterior, 1e-300)) + _shift(one, shifts) for one in hypotheses])
     posteriors = np.exp(log_odds - log_sum(log_odds))
-    changed = [replace(one, posterior=float(p)) for one, p in zip(hypotheses, posteriors, strict=True)]
+    changed = [
+        replace(one, posterior=float(p), facts=_ordered(one.facts, shifts))
+        for one, p in zip(hypotheses, posteriors, strict=True)
+    ]
     return tuple(sorted(changed, key=lambda one: -one.posterior))
+
+
+def _ordered(facts: Sequence[FactStanding], shifts: Mapping[str, float]) -> tuple[FactStanding, ...]:
+    """Likely first, with what was seen elsewhere."""
+    return tuple(
+        sorted(
+            facts, key=lambda one: (-math.log(max(one.weight * one.dose, 1e-12)) - shifts.get(one.fact, 0.0), one.fact)
+        )
+    )
+
+
+def _shift(one: Hypothesis, shifts: Mapping[str, float]) -> float:
+    if not any(fact.fact in shifts for fact in one.facts):
+        return 0.0
+    logs = np.log(np.array([max(fact.weight, 1e-12) for fact in one.facts]))
+    moved = np.array([shifts.get(fact.fact, 0.0) for fact in one.facts])
+    return float(log_sum(logs + moved) - log_sum(logs))
 
 
 def _standings(

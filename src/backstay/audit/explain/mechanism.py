@@ -3,8 +3,8 @@
 The kind of a fact is read from words in its name, whatever source reported it ("processors.models" of Facter,
 "cpu.model name" of lscpu). Weights are odds against a fact that names the very part that is measured. They, and
 CONCORD, were estimated by conditional logit over families of real machines, in five folds that leave families out,
-then shrunk: the estimates are 0.02 to 0.05 for everything that does not name the part, and 2.3 for CONCORD, which says
-that the facts of a part that was really swapped change together. `./run bench audit smoking-gun` shows the figures.
+then shrunk: the estimates are 0.01 to 0.06 for everything that does not name the part, and 2.9 to 4.3 for CONCORD,
+which says that the facts of a part that was really swapped change together. `./run bench audit smoking-gun` shows them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WEIGHTS = {
     Mechanism.SIZE: 0.03,
     Mechanism.LABEL: 0.02,
 }
-CONCORD = 1.5  # exponent of the number of facts that name the part
+CONCORD = 2.0  # exponent of the number of facts that name the part
 CONCORD_LIMIT = 8
 
 
@@ -48,8 +48,10 @@ class Part(StrEnum):
 
 # The first that matches: names are lower case, and a word may end at a dot, an underscore, a dash or a blank.
 PATTERNS: tuple[tuple[Part, str], ...] = (
-    (Part.LABEL, r"serial|uuid|asset|sku|host ?name|fqdn|certname|machine.?id|boot.?id|fingerprint|ssh.*key|\brack\b"),
-    (Part.LABEL, r"\bmac\b|mac ?address|\bip(v?[46])?( ?address)?\b|netmask|\bnetwork\b$|gateway|uptime|\btags?\b"),
+    (Part.LABEL, r"serial|uuid|asset|sku|host[ .-]?name|fqdn|certname|machine.?id|boot.?id|fingerprint|ssh.*key"),
+    (Part.LABEL, r"\brack\b|\bmac\b|mac[ .-]?address|\bip(v?[46])?([ .-]?address)?\b"),
+    (Part.LABEL, r"netmask|\bnetwork\b$|gateway|uptime|\btags?\b"),
+    (Part.KERNEL, r"^sysctl\."),  # before SIZE: net.core is no core
     (Part.SIZE, r"cpu\(s\)(?! scaling)|socket|cores?\b|threads?\b|numa|\bclusters?\b|count$|total|capacity"),
     (Part.SIZE, r"(memory|mem|disk|swap)\w*\b.*(size|bytes|available)"),
     (Part.CPU_SETTING, r"vulnerabilit|mitigation|microcode|governor|cpu ?freq|scaling|turbo|boost|c-?state|flags"),
@@ -122,12 +124,13 @@ def class_weight(weights: Iterable[tuple[Mechanism, float]]) -> float:
     """Prior odds of an alias class from the mechanism and weight of each of its facts.
 
     The best of them counts, not their number: a thousand packages that differ together are one event. Only facts
-    that name the part itself corroborate each other, up to CONCORD_LIMIT of them.
+    that name the part itself corroborate each other, up to CONCORD_LIMIT of them. What speaks for one of them beside
+    its mechanism (it changed lately, it came first elsewhere) counts once.
     """
     pairs = list(weights)
     names = [weight for mechanism, weight in pairs if mechanism is Mechanism.DIRECT]
     best = max((weight for _, weight in pairs), default=0.0)
     if not names:
         return best
-    agreeing = min(sum(names), float(CONCORD_LIMIT))  # a volatile fact agrees with less weight
-    return max(best, math.pow(agreeing, CONCORD))
+    agreeing = min(sum(min(weight, 1.0) for weight in names), float(CONCORD_LIMIT))  # a volatile one agrees with less
+    return max(best, math.pow(agreeing, CONCORD) * max(1.0, *names))

@@ -10,7 +10,9 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from backstay.audit.model import UNREAD, FactColumn, FactTable, Partition
+import numpy as np
+
+from backstay.audit.model import UNREAD, FactColumn, FactTable, Ints, Partition
 
 # What one real CPU says of its BogoMIPS from boot to boot: 4399.99, 4400.02. A measured figure, so not two values.
 MEASURED = re.compile(r"\d+\.\d+")
@@ -32,22 +34,26 @@ def alias_classes(table: FactTable) -> AliasClasses:
         if (codes == UNREAD).any():
             unread.append(fact)
         elif (codes != codes[:1]).any():
-            partition = Partition.of(_measured(column) if _is_measured(column) else codes.tolist())
+            partition = Partition.of(codes_of(column).tolist())
             if partition.groups > 1:
                 found[partition].append(fact)
     return AliasClasses({partition: tuple(facts) for partition, facts in found.items()}, tuple(unread))
 
 
-def _is_measured(column: FactColumn) -> bool:
-    present = {column.values[code] for code in column.codes.tolist() if code >= 0}
-    return bool(present) and all(MEASURED.fullmatch(value) and len(value) < 30 for value in present)
+def codes_of(column: FactColumn) -> Ints:
+    """The column's codes, (nodes,), but for measured figures: those within 0.5% of the next smaller one are equal."""
+    present = sorted({code for code in column.codes.tolist() if code >= 0})
+    if not present or not all(_is_measured(column.values[code]) for code in present):
+        return column.codes
+    group, before = 0, -math.inf
+    joined = np.arange(len(column.values), dtype=np.int32)
+    for code in sorted(present, key=lambda code: float(column.values[code])):
+        value = float(column.values[code])
+        group += value > before * (1.0 + MEASURED_TOLERANCE) if before > -math.inf else 0
+        joined[code], before = group, value
+    codes: Ints = np.where(column.codes >= 0, joined[column.codes], column.codes)
+    return codes
 
 
-def _measured(column: FactColumn) -> list[int]:
-    """Codes where values within 0.5% of the next smaller one are equal."""
-    texts = [column.values[code] if code >= 0 else None for code in column.codes.tolist()]
-    group, groups, before = 0, dict[str | None, int](), -math.inf
-    for text in sorted({text for text in texts if text is not None}, key=float):
-        group += float(text) > before * (1.0 + MEASURED_TOLERANCE) if before > -math.inf else 0
-        groups[text], before = group, float(text)
-    return [groups.get(text, -1) for text in texts]
+def _is_measured(value: str) -> bool:
+    return len(value) < 30 and MEASURED.fullmatch(value) is not None

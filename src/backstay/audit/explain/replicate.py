@@ -10,13 +10,13 @@ Effects are pooled with Hartung and Knapp's random-effects interval (Stat. Med. 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from backstay.audit.model import Effect, Evidence, EvidenceKind, FactStanding, Finding, Hypothesis, HypothesisKind
+from backstay.audit.model import Effect, Evidence, EvidenceKind, FactStanding, Finding, Hypothesis
 
 ONE_CLUSTER_LIMIT = 1.6  # log odds: 5 to 1, so that two are needed for 10 to 1
 MINIMUM_EFFECT = 0.005  # smaller differences have no sign worth comparing
@@ -31,15 +31,14 @@ class Replication:
     log_odds: float  # of all clusters together
     effect: Effect | None  # pooled: between the two values that most clusters have; None: no pair in two clusters
 
-    def evidence(self, cluster: str, findings: Sequence[Finding]) -> Evidence:
-        """What the other clusters say, for a finding of `cluster`."""
-        others = pool([finding for finding in findings if finding.cluster != cluster], self.fact, self.indicator)
-        for_, against = len(others.clusters_for), len(others.clusters_against)
+    def evidence(self) -> Evidence:
+        """What these clusters say, for a finding of another one."""
+        for_, against = len(self.clusters_for), len(self.clusters_against)
         return Evidence(
             kind=EvidenceKind.REPLICATION,
             fact=self.fact,
-            log_odds=others.log_odds,
-            where=", ".join((*others.clusters_for, *others.clusters_against)),
+            log_odds=self.log_odds,
+            where=", ".join((*self.clusters_for, *self.clusters_against)),
             detail=f"{for_} other clusters with the effect, {against} without",
         )
 
@@ -55,7 +54,16 @@ class _Seen:
 
 def pool(findings: Sequence[Finding], fact: str, indicator: str) -> Replication:
     """What the clusters of `findings` say together of `fact`. Those where it does not differ say nothing."""
-    seen = [one for finding in findings if finding.indicator == indicator and (one := _seen(finding, fact))]
+    return _pool(_seen(findings, {fact}, indicator).get(fact, []), fact, indicator)
+
+
+def replications(findings: Sequence[Finding], facts: Sequence[str], indicator: str) -> tuple[Evidence, ...]:
+    """What other clusters say of each of `facts`, in this order; facts that differ in none of them are left out."""
+    seen = _seen(findings, set(facts), indicator)
+    return tuple(_pool(seen[fact], fact, indicator).evidence() for fact in facts if fact in seen)
+
+
+def _pool(seen: Sequence[_Seen], fact: str, indicator: str) -> Replication:
     direction = _direction(seen)
     factors = {one.cluster: _signed(one, direction) for one in seen}
     return Replication(
@@ -68,12 +76,16 @@ def pool(findings: Sequence[Finding], fact: str, indicator: str) -> Replication:
     )
 
 
-def _seen(finding: Finding, fact: str) -> _Seen | None:
-    for one in finding.hypotheses:
-        standing = next((f for f in one.facts if f.fact == fact), None) if one.kind is HypothesisKind.CLASS else None
-        if standing is not None:
-            return _Seen(cluster=finding.cluster, log_factor=_factor(one), effects=_effects(one, standing))
-    return None
+def _seen(findings: Sequence[Finding], facts: Collection[str], indicator: str) -> dict[str, list[_Seen]]:
+    """By fact, in one pass: a class may have thousands of them."""
+    found: dict[str, list[_Seen]] = {}
+    for finding in findings:
+        for one in finding.hypotheses if finding.indicator == indicator else ():
+            for standing in one.facts:
+                if standing.fact in facts:
+                    seen = _Seen(cluster=finding.cluster, log_factor=_factor(one), effects=_effects(one, standing))
+                    found.setdefault(standing.fact, []).append(seen)
+    return found
 
 
 def _factor(one: Hypothesis) -> float:
