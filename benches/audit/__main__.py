@@ -7,11 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benches.audit.changepoints import changepoints
 from benches.audit.data import SPEED
+from benches.audit.fixes import fixes
 from benches.audit.nulls import nulls
 from benches.audit.peers import peers
 from benches.audit.scale import scale
 from benches.audit.smoking_gun import calibration, smoking_gun
+from benches.audit.store import store
+from benches.audit.trends import trends
 from benches.harness import Bench, Case
 
 CASES: dict[str, Case] = {
@@ -19,7 +23,11 @@ CASES: dict[str, Case] = {
     "calibration": calibration,
     "nulls": nulls,
     "peers": peers,
+    "changepoints": changepoints,
+    "trends": trends,
     "scale": scale,
+    "store": store,
+    "fixes": fixes,
 }
 
 
@@ -27,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part", nargs="?", choices=list(CASES), help="one part alone")
     parser.add_argument("--data", type=Path, metavar="FILE.jsonl.gz", help="server types with facts and indicators")
     parser.add_argument(
-        "--nodes", type=int, help="of a cluster (smoking-gun: 4 and 8), or of the fleet (scale: 100000)"
+        "--nodes", type=int, help="of a cluster (smoking-gun: 4 and 8), or of the fleet (scale: 100000, store: 100)"
     )
     parser.add_argument("--count", type=int, help="clusters drawn (2000; 200 with --short)")
     parser.add_argument("--indicator", default=SPEED.name, help="what is to be explained (%(default)s)")
@@ -38,7 +46,7 @@ def audit(argv: Sequence[str] | None = None) -> Bench:
         "audit",
         "How often the audit is right, how sure it is, and what it costs",
         cases=CASES,
-        libraries=("numpy", "scipy", "scikit-learn"),
+        libraries=("numpy", "scipy", "scikit-learn", "duckdb"),
         options=options,
         argv=argv,
     )

@@ -25,6 +25,8 @@ _KINDS: tuple[tuple[Resource, str, bool, bool | None], ...] = (
     (Resource.MEMORY, r"swap (in|out)|pages? (in|out)|major faults|\boom\b", True, True),
     (Resource.MEMORY, r"mem|swap|page|numa", False, None),
     (Resource.STORAGE, r"io ?wait|blocked|(disk|\bio|nvme).*(seconds|time|busy|wait)", True, True),
+    (Resource.STORAGE, r"(disk|filesystem|\bfs\b).*(percent|used|usage|full)", False, True),  # how full it is
+    (Resource.STORAGE, r"(disk|filesystem|\bfs\b).*(free|avail|size)", False, None),
     (Resource.STORAGE, r"disk|\bio\b|iops|nvme|filesystem|read bytes|written", True, None),
     (Resource.NETWORK, rf"{_NETWORK}|packet|receive|transmit", True, None),
     (Resource.CPU, r"steal", False, True),

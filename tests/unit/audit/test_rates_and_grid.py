@@ -113,6 +113,8 @@ def test_a_grid_that_does_not_fit_says_so() -> None:
         ("tcp_retransmits", Resource.NETWORK, True),
         ("memory_used_bytes", Resource.MEMORY, False),
         ("disk_read_bytes_total", Resource.STORAGE, True),
+        ("disk_percent", Resource.STORAGE, False),
+        ("node_filesystem_avail_bytes", Resource.STORAGE, False),
         ("request_latency_ms", Resource.SERVICE, False),
         ("cpu_temperature", Resource.CPU, False),
         ("widgets", Resource.SERVICE, False),

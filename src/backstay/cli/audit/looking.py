@@ -1,116 +1,47 @@
-"""`facts diff`, `compare`, `explain`: from what was read to reports."""
+"""`facts diff`, `compare`, `explain`: from answers (of files, the store, or the server) to reports."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backstay.audit.catalogue import indicator_of
-from backstay.audit.compare import compare
-from backstay.audit.differences import Differences, Split, differences
-from backstay.audit.examine import Examined, examine
-from backstay.audit.explain.natural import from_changes
-from backstay.audit.explain.volatility import learn_habits
-from backstay.audit.model import Comparison, FactTable, Grade, Indicator, Knowledge
-from backstay.audit.report.data import of_comparison, of_differences, of_finding
-from backstay.audit.report.page import as_html
-from backstay.audit.report.render import as_markdown, as_text
-from backstay.audit.report.story import groups_of, named, percent, short, tell_story
-from backstay.audit.sources.history import History
-from backstay.audit.work import normalise
-from backstay.cli.audit.files import Chosen, Measured, NotSo
 from backstay.cli.output import Exit, Format
 from backstay.cli.report import Report
 
+Answer = Mapping[str, Any]
 SPLITS_LIMIT = 30  # shown in the terminal; data has all
 FACTS_LIMIT = 12
-DAY = 1.0
+CONSISTENT = ("consistent", "probable", "replicated", "confirmed")  # grades that name a fact
+PAGES = ("text", "markdown", "html")  # of an explanation: for people
 
 
-def diff_report(history: History, chosen: Chosen, output: Format, *, everything: bool) -> Report:
+def diff_report(answer: Answer, output: Format, *, everything: bool) -> Report:
     """The facts that differ, by how they split the nodes. Exit code 3: some do that are no noise."""
-    cluster = chosen.of(history.table.nodes)
-    have = [node for node in cluster.nodes if node in set(history.table.nodes)]
-    missing = [node for node in cluster.nodes if node not in set(have)]
-    notes = [*history.problems, *(f"{node}: no facts in the file." for node in missing)]
-    if len(have) < 2:
-        notes.append(f"{len(have)} of {len(cluster.nodes)} nodes of {cluster.name} have facts: two are needed.")
-        return Report(data=None, notes=notes, code=Exit.FAILED)
-    found = differences(history.table.rows(have), knowledge(history).habits)
-    code = Exit.FINDINGS if found.telling else Exit.DONE
-    notes += _unread(history, have)
-    if output is Format.TABLE:
-        return Report(data=_in_words(cluster.name, found, everything=everything), notes=notes, code=code)
-    return Report(data=of_differences(cluster.name, found), notes=notes, code=code)
+    telling = any(_telling(split) for split in answer["splits"])
+    code = Exit.FINDINGS if telling else Exit.DONE
+    data = _in_words(answer, everything=everything) if output is Format.TABLE else answer
+    return Report(data=data, notes=answer["problems"], code=code)
 
 
-def compare_report(measured: Measured, history: History | None, chosen: Chosen) -> Report:
-    """A row an indicator: who differs, and what goes with it where facts are given. Exit code 3: somebody does."""
-    rows, data, notes = [], [], list(measured.problems)
-    known = knowledge(history) if history else Knowledge()
-    for name in measured.grid.indicators:
-        indicator = indicator_of(name, work=measured.work, closed_loop=chosen.balanced)
-        if history is not None:
-            looked = look(measured, indicator, history.table, known)
-            row = _row(looked.comparison)
-            first = looked.finding.first
-            claims = looked.finding.grade.rank >= Grade.CONSISTENT.rank
-            row |= {"grade": looked.finding.grade.value, "fits best": named(first) if first and claims else ""}
-            data.append({**of_comparison(looked.comparison), "finding": of_finding(looked.finding)})
-        else:
-            found = _compare(measured, indicator)
-            row = _row(found)
-            data.append(of_comparison(found))
-        rows.append(row)
-        notes += [f"{name}: {problem}" for problem in data[-1]["problems"]]
-    differs = any(one["differs"] or one["split"] for one in data)
-    return Report(data=data, rows=rows, notes=notes, code=Exit.FINDINGS if differs else Exit.DONE)
-
-
-def explain_report(
-    measured: Measured, name: str, history: History, chosen: Chosen, output: Format
-) -> tuple[Report, dict[str, str]]:
-    """The story of one indicator, and its pages: "markdown", "html". Exit code 3: there is a difference."""
-    if name not in measured.grid.indicators:
-        there = ", ".join(measured.grid.indicators[:20])
-        raise NotSo(f'No indicator "{name[:60]}" of {measured.cluster.name} in the file. There is: {there}.')
-    indicator = indicator_of(name, work=measured.work, closed_loop=chosen.balanced)
-    looked = look(measured, indicator, history.table, knowledge(history))
-    problems = (
-        *measured.problems,
-        *_mixed(measured, looked, history),
-        *_unread(history, measured.cluster.nodes),
-        *looked.finding.problems,
+def compare_report(answer: Answer) -> Report:
+    """A row an indicator: who differs, and what goes with it where there are facts. Exit code 3: somebody does."""
+    found = answer["indicators"]
+    differs = any(one["differs"] or one["split"] for one in found)
+    return Report(
+        data=answer,
+        rows=[_row(one) for one in found],
+        notes=answer["problems"],
+        code=Exit.FINDINGS if differs else Exit.DONE,
     )
-    looked = replace(looked, finding=replace(looked.finding, problems=tuple(dict.fromkeys(problems))))
-    story = tell_story(looked, measured.grid, measured.work if indicator.per_work else None)
-    code = Exit.DONE if looked.finding.grade is Grade.NOTHING else Exit.FINDINGS
-    data: Any = {**of_finding(looked.finding), "comparison": of_comparison(looked.comparison)}
-    if output is Format.TABLE:
-        data = as_text(story)
-    span = f"{measured.grid.start:%Y-%m-%d %H:%M} to {measured.grid.end:%Y-%m-%d %H:%M} UTC"
-    pages = {"markdown": as_markdown(story), "html": as_html(story, f"{', '.join(looked.finding.nodes)}; {span}")}
-    return Report(data=data, code=code), pages
 
 
-def look(measured: Measured, indicator: Indicator, table: FactTable, known: Knowledge) -> Examined:
-    """Examine one indicator; once more with what its changed facts say, if any changed in the time looked at."""
-    try:
-        looked = examine(measured.cluster, measured.grid, indicator, table, known)
-        mine = [change for change in known.changes if change.node in set(measured.cluster.nodes)]
-        evidence = from_changes(looked.normal.values, measured.grid, measured.cluster.nodes, mine)
-        if not evidence:
-            return looked
-        return examine(measured.cluster, measured.grid, indicator, table, replace(known, evidence=evidence))
-    except ValueError as error:
-        raise NotSo(str(error)) from None
-
-
-def knowledge(history: History) -> Knowledge:
-    """What the file teaches of facts: habits, and what changed."""
-    habits = learn_habits(history.table, history.changes, days=max(history.days, DAY))
-    return Knowledge(habits=habits, changes=history.changes)
+def explain_report(answer: Answer, output: Format) -> Report:
+    """The story of one indicator. Exit code 3: there is a difference."""
+    data: Any = answer["text"]
+    if output is not Format.TABLE:
+        data = {key: value for key, value in answer.items() if key not in PAGES}
+    return Report(data=data, code=Exit.DONE if answer["grade"] == "nothing" else Exit.FINDINGS)
 
 
 def write_page(path: Path, content: str) -> str | None:
@@ -122,80 +53,74 @@ def write_page(path: Path, content: str) -> str | None:
     return None
 
 
-def _compare(measured: Measured, indicator: Indicator) -> Comparison:
-    values = measured.grid.of(indicator.name)
-    work = measured.grid.of(measured.work) if indicator.per_work and measured.work else None
-    return compare(measured.cluster.name, measured.cluster.nodes, normalise(values, work), indicator)
+def _row(found: Answer) -> dict[str, Any]:
+    from backstay.audit.report.story import percent
 
+    def beside(value: float | None) -> str:
+        return percent(float("nan") if value is None else value, found["unit"])
 
-def _mixed(measured: Measured, looked: Examined, history: History) -> list[str]:
-    """Nodes whose level is of two states, as a fact of the first class changed on them in the time looked at."""
-    first = looked.finding.first
-    named = {fact.fact for fact in first.facts} if first else set()
-    changed = {
-        change.node: change.time
-        for change in history.changes
-        if change.fact in named and measured.grid.start < change.time < measured.grid.end
-    }
-    return [
-        f"{node}: its level mixes what was before and after the change at {time:%Y-%m-%d %H:%M} UTC (less: --since)"
-        for node, time in changed.items()
-        if node in measured.cluster.nodes
-    ]
-
-
-def _row(found: Comparison) -> dict[str, Any]:
     differing = [
-        f"{one.node} {percent(one.difference, found.unit)} "
-        f"({percent(one.low, found.unit)} to {percent(one.high, found.unit)})"
-        for one in found.standings
-        if one.differs
+        f"{one['node']} {beside(one['difference'])} ({beside(one['low'])} to {beside(one['high'])})"
+        for one in found["nodes"]
+        if one["differs"]
     ]
-    return {
-        "indicator": found.indicator,
+    row = {
+        "indicator": found["indicator"],
         "differs": ", ".join(differing) or "nobody",
-        "split": groups_of(found.split, tuple(one.node for one in found.levels)) or "none",
+        "split": _groups(found["split"]) or "none",
     }
+    if "finding" in found:
+        row |= {"grade": found["finding"]["grade"], "fits best": _fits_best(found["finding"])}
+    return row
 
 
-def _unread(history: History, nodes: tuple[str, ...] | list[str]) -> list[str]:
-    """What could not be read, and why: not the same as absent."""
-    lines = []
-    for node in nodes:
-        reasons = history.unread.get(node, {})
-        if reasons:
-            facts = ", ".join(f"{fact} ({why})" for fact, why in list(reasons.items())[:5])
-            more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-            lines.append(f"{node}: unread: {facts}{more}")
-    return lines
+def _fits_best(finding: Answer) -> str:
+    """The fact that comes first, and how many split the nodes alike; empty where none is claimed."""
+    first = next((one for one in finding["hypotheses"] if one["kind"] == "class"), None)
+    if first is None or finding["grade"] not in CONSISTENT:
+        return ""
+    others = len(first["facts"]) - 1
+    alike = f" (and {others} fact{'s' * (others > 1)} that split{'s' * (others == 1)} the nodes alike)"
+    return f"{first['facts'][0]['fact']}{alike if others else ''}"
 
 
-def _in_words(cluster: str, found: Differences, *, everything: bool) -> str:
-    differ = sum(len(split.facts) for split in found.splits)
+def _groups(groups: list[list[str]]) -> str:
+    """ "web1 | web2, web3 | web4"."""
+    return " | ".join(", ".join(group) for group in groups)
+
+
+def _telling(split: Answer) -> list[Answer]:
+    return [fact for fact in split["facts"] if not fact["noise"]]
+
+
+def _in_words(found: Answer, *, everything: bool) -> str:
+    differ, noise = sum(len(split["facts"]) for split in found["splits"]), found["noise"]
     lines = [
-        f"{cluster}: {differ} of {found.facts} facts differ between {len(found.nodes)} nodes, "
-        f"in {len(found.splits)} ways. {found.noise} of them are noise"
-        + ("." if everything or not found.noise else " (names, addresses, what changes by itself: --all shows them).")
+        f"{found['cluster']}: {differ} of {found['facts']} facts differ between {len(found['nodes'])} nodes, "
+        f"in {len(found['splits'])} ways. {noise} of them are noise"
+        + ("." if everything or not noise else " (names, addresses, what changes by itself: --all shows them).")
     ]
-    shown = found.splits if everything else found.telling
+    shown = [split for split in found["splits"] if everything or _telling(split)]
     for number, split in enumerate(shown[:SPLITS_LIMIT], 1):
-        lines += ["", f"{number}. {' | '.join(', '.join(group) for group in split.groups)}"]
-        lines += _facts(split, everything=everything)
+        lines += ["", f"{number}. {_groups(split['groups'])}", *_facts(split, everything=everything)]
     if len(shown) > SPLITS_LIMIT:
         lines += ["", f"and {len(shown) - SPLITS_LIMIT} ways more (-o json has all)"]
-    if found.unread:
-        names = ", ".join(found.unread[:FACTS_LIMIT])
-        lines += ["", f"Unread on some node, so they may differ: {names}{', ...' * (len(found.unread) > FACTS_LIMIT)}"]
+    if found["unread"]:
+        names = ", ".join(found["unread"][:FACTS_LIMIT])
+        more = ", ..." * (len(found["unread"]) > FACTS_LIMIT)
+        lines += ["", f"Unread on some node, so they may differ: {names}{more}"]
     return "\n".join(lines)
 
 
-def _facts(split: Split, *, everything: bool) -> list[str]:
-    chosen = split.facts if everything else split.telling
+def _facts(split: Answer, *, everything: bool) -> list[str]:
+    from backstay.audit.report.story import short
+
+    chosen = split["facts"] if everything else _telling(split)
     shown = chosen if everything else chosen[:FACTS_LIMIT]
-    width = max((len(one.fact) for one in shown), default=0)
+    width = max((len(one["fact"]) for one in shown), default=0)
     lines = [
-        f"   {one.fact.ljust(width)}  {' | '.join(short(value) for value in one.values)}"
-        + (f"  ({one.noise})" if one.noise else "")
+        f"   {one['fact'].ljust(width)}  {' | '.join(short(value) for value in one['values'])}"
+        + (f"  ({one['noise']})" if one["noise"] else "")
         for one in shown
     ]
     hidden = len(chosen) - len(shown)
