@@ -29,9 +29,10 @@ class ChildGone(Exception):
 class Child:
     """Started when first asked, and again when it has ended. Questions may overlap."""
 
-    def __init__(self, module: str, begin: Mapping[str, Any]) -> None:
-        """`begin`: JSON values that `serve` gives to the child's `begun`."""
+    def __init__(self, module: str, begin: Mapping[str, Any], *, answer_limit_bytes: int = LINE_LIMIT_BYTES) -> None:
+        """`begin`: JSON values that `serve` gives to the child's `begun`. A longer answer is as none: ChildGone."""
         self._module = module
+        self._answer_limit_bytes = answer_limit_bytes
         self._begin = json.dumps(begin).encode() + b"\n"
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -81,7 +82,7 @@ class Child:
                     *(sys.executable, "-m", self._module),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
-                    limit=LINE_LIMIT_BYTES,
+                    limit=self._answer_limit_bytes,
                 )
                 assert self._process.stdin is not None
                 self._process.stdin.write(self._begin)

@@ -28,6 +28,7 @@ from backstay.journal.model import Event
 from backstay.link.wire import OrderKind, OrderOutcome, Report
 from backstay.server.access.registry import Registry
 from backstay.server.app import create_app
+from backstay.server.audit.shell import Auditing
 from backstay.server.model import Role, ServerChange, ServerOrder
 from backstay.server.settings import Settings
 from backstay.server.shell import Server
@@ -116,6 +117,7 @@ class Console:
                 await enrol(self.server, *(lb for tier in estate.tiers.values() for lb in tier.members))
                 await self._report_all()
             app = create_app(self.server, settings)
+            self.auditing: Auditing = app.state.audit
             self._web = uvicorn.Server(
                 uvicorn.Config(
                     app,

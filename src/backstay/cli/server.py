@@ -32,6 +32,8 @@ DatabaseOption = Annotated[
 ]
 ListenOption = Annotated[str | None, typer.Option("--listen", metavar="ADDRESS", help="Address to listen on.")]
 PortOption = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on.")]
+# `run` may take any free port; what `init` makes is known to browsers and agents by it.
+FixedPortOption = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
 
 
 @server.command("init")
@@ -42,7 +44,7 @@ def initialise(
     state_dir: StateOption = None,
     database_url: DatabaseOption = None,
     listen: ListenOption = None,
-    port: PortOption = None,
+    port: FixedPortOption = None,
     tls_certificate: Annotated[
         Path | None,
         typer.Option("--tls-certificate", metavar="FILE", help="Your own, with its chain. Without: made here."),

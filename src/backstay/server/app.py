@@ -13,8 +13,22 @@ from backstay.server.access.answers import Answers
 from backstay.server.access.routes import admin, api, pages
 from backstay.server.access.shell import Access
 from backstay.server.access.wall import Wall
-from backstay.server.api import agents, balance, changes, document, estate, health, ips, journal, outside, runs, stream
+from backstay.server.api import (
+    agents,
+    audit,
+    balance,
+    changes,
+    document,
+    estate,
+    health,
+    ips,
+    journal,
+    outside,
+    runs,
+    stream,
+)
 from backstay.server.api.feed import Feed
+from backstay.server.audit.shell import Auditing
 from backstay.server.console import router as console
 from backstay.server.runs.shell import Runs
 from backstay.server.settings import Settings
@@ -33,6 +47,7 @@ def routers() -> tuple[APIRouter, ...]:
         admin.router,
         api.router,
         console.router,
+        audit.router,
         balance.router,
         changes.router,
         estate.router,
@@ -50,11 +65,12 @@ def create_app(server: Server, settings: Settings) -> FastAPI:
     """The application over a server that runs. `app.state` has both, and `access`."""
     access = Access(server, settings)
     configuring = Runs(server, settings)
+    auditing = Auditing(server, settings)
     counts = Counts()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with access.housekeeping(), configuring.running():
+        async with access.housekeeping(), configuring.running(), auditing.running():
             yield
 
     app = FastAPI(
@@ -71,6 +87,7 @@ def create_app(server: Server, settings: Settings) -> FastAPI:
     app.state.access = access
     app.state.feed = Feed(server)
     app.state.runs = configuring
+    app.state.audit = auditing
     app.state.counts = counts
     app.state.oidc = None
     if settings.oidc is not None:

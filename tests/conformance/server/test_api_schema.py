@@ -29,6 +29,7 @@ APART = (
 NOT_CHECKED = "positive_data_acceptance"
 
 
+@pytest.mark.timeout(300)  # a hundred requests a route
 def test_every_route_keeps_what_the_document_promises(tmp_path: Path) -> None:
     with FollowedServer(tmp_path, SERVERDENSITY) as server:
         run = subprocess.run(

@@ -28,6 +28,7 @@ TAGS = {
     "failover": "Global IPs: who holds them and why; move, rearm, freeze.",
     "changes": "What is temporary: drain, weight, maintenance, parameter; undo.",
     "estate": "What is declared: in force, its revisions, plan and adopt.",
+    "audit": "Who differs among nodes that ought to be alike, and which fact explains it; fixes.",
     "journal": "What happened, who did it, why, and what came of it.",
     "outside": "What Puppet and Ansible read.",
     "runs": "Run now: Puppet on chosen nodes, over SSH.",

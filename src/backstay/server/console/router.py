@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from backstay.server.console import files
-from backstay.server.console.rooms import balance, changes, estate, failover, journal, overview, runs
+from backstay.server.console.rooms import audit, balance, changes, estate, failover, journal, overview, runs
 
 router = APIRouter()
-for room in (files, overview, balance, failover, changes, runs, journal, estate):
+for room in (files, overview, balance, failover, changes, runs, journal, audit, estate):
     router.include_router(room.router)

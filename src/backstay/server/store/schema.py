@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaD
 from backstay.journal.store import Migrations
 
 MIGRATIONS = Migrations(
-    room="server", folder=Path(__file__).parent / "migrations", version_table="server_version", newest="0003"
+    room="server", folder=Path(__file__).parent / "migrations", version_table="server_version", newest="0004"
 )
 
 metadata = MetaData()

@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from backstay.journal.model import Event
 from backstay.server.views.scene.paging import ROWS
 from backstay.server.views.scene.words import Tone
 
-_PAGE = {"node": "/nodes/", "lb": "/nodes/", "pool": "/balance/", "ip": "/failover/"}
+_PAGE = {
+    "node": "/nodes/",
+    "lb": "/nodes/",
+    "pool": "/balance/",
+    "ip": "/failover/",
+    "audit": "/audit/",
+    "cluster": "/audit/",
+}
 _BAD = ("failed", "died", "lost", "stuck", "unverified", "denied", "faulty", "damaged")
 _WARN = (
     "refused",
@@ -109,7 +116,7 @@ def entry(event: Event) -> Entry:
         time=event.time,
         kind=event.kind,
         subject=event.subject,
-        href=_PAGE[word] + name if word in _PAGE and name else "/estate" if word == "estate" else "",
+        href=_PAGE[word] + quote(name) if word in _PAGE and name else "/estate" if word == "estate" else "",
         actor=event.actor,
         reason=event.reason,
         tone=tone,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from backstay.server.access.depends import Admin, TheAccess, TheServer, TheSettings, Viewer, refuse
@@ -23,6 +23,7 @@ from backstay.server.views.scene.paging import page_of
 
 router = APIRouter(include_in_schema=False)
 
+JoinsPage = Annotated[int, Query(ge=1, le=1_000_000)]  # of the second table
 RoleField = Annotated[Role, Form()]
 
 
@@ -152,9 +153,14 @@ async def _tokens(
 
 @router.get("/admin/agents")
 async def agents_page(
-    request: Request, principal: Admin, access: TheAccess, server: TheServer, number: PageNumber = 1
+    request: Request,
+    principal: Admin,
+    access: TheAccess,
+    server: TheServer,
+    number: PageNumber = 1,
+    joins: JoinsPage = 1,
 ) -> Response:
-    return await _agents(request, access, server, number=number)
+    return await _agents(request, access, server, number=number, joins=joins)
 
 
 @router.post("/admin/agents")
@@ -187,12 +193,13 @@ async def _agents(
     server: Server,
     *,
     number: int = 1,
+    joins: int = 1,
     status: int = 200,
     fault: str = "",
     made: tuple[str, str] | None = None,
 ) -> Response:
     snapshot = server.snapshot()
-    joins = await in_thread(lambda: access.registry.agents.joins(access.clock()))
+    waiting = await in_thread(lambda: access.registry.agents.joins(access.clock()))
     declared = [] if snapshot.estate is None else [lb for tier in snapshot.estate.tiers.values() for lb in tier.members]
     enrolled = {lb for lb, agent in snapshot.agents.items() if agent.revoked_at is None}
     return draw(
@@ -201,7 +208,7 @@ async def _agents(
         status=status,
         found=page_of(sorted(snapshot.agents.values(), key=lambda agent: agent.lb), number, "/admin/agents"),
         waiting=sorted(set(declared) - enrolled),
-        joins=joins,
+        joins=page_of(waiting, joins, "/admin/agents", parameter="joins"),
         fault=fault,
         made=made,
     )

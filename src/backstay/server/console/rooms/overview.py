@@ -1,4 +1,4 @@
-"""The first page; for a new server, what to do first. And the audit's."""
+"""The first page; for a new server, what to do first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from backstay.journal.store import Filter
 from backstay.server.access.depends import TheServer, TheSettings, Viewer
 from backstay.server.console.draw import attention_of, draw
-from backstay.server.console.rooms.common import AnyScene, TheScene, ask_id
+from backstay.server.console.rooms.common import AnyScene, ask_id
 from backstay.server.views.journal import entries
 from backstay.server.views.overview import overview, promises
 
@@ -49,8 +49,3 @@ def _from_journal(server: Server) -> tuple[list[Event], list[Event], list[Event]
     takeovers = [event for kind in _OF_TAKEOVERS for event in newest(MEASURED_EVENTS, kind)]
     takeovers.sort(key=lambda event: event.time, reverse=True)
     return newest(EVENTS), newest(1, "drain.done"), takeovers
-
-
-@router.get("/audit")
-async def audit(request: Request, principal: Viewer, scene: TheScene) -> HTMLResponse:
-    return draw(request, "audit.html", clusters=scene.estate.clusters, members=scene.index.members)

@@ -116,7 +116,16 @@ function startLive() {
 
 // --- charts: each is drawn from the table that it belongs to ------------------------------------------------------
 
+// How uPlot writes a time axis, by the distance of its ticks: as everywhere here, by 24 hours, the year first.
+const DAY = "\n{YYYY}-{MM}-{DD}";
+const TIMES = [
+  [86400 * 28, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
+  [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+  [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
+];
 const plots = new Map();
+const DASHES = [undefined, [7, 4], [2, 4], [12, 4, 2, 4]]; // groups of nodes are told apart without their colour, too
 
 function readTable(table) {
   const heads = [...all("thead th[data-series]", table)];
@@ -127,6 +136,23 @@ function readTable(table) {
     return text === undefined || text === "" ? null : Number(text);
   };
   return { heads, data: columns.map((column) => rows.map((row) => value(row, column))) };
+}
+
+// Upright lines at these times: what was changed then is said beside the chart.
+function drawMarks(plot, times, stroke) {
+  const { ctx, bbox } = plot;
+  for (const time of times) {
+    const x = plot.valToPos(time, "x", true);
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.save();
+    ctx.strokeStyle = stroke;
+    ctx.setLineDash([4, 4]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.restore();
+  }
 }
 
 function drawCharts() {
@@ -152,9 +178,12 @@ function drawCharts() {
       label: head.textContent.trim(),
       stroke: colour(head.dataset.colour),
       width: 2,
-      spanGaps: true,
+      spanGaps: !figure.dataset.times,
+      dash: DASHES[head.dataset.dash ?? 0],
       points: { show: data[0].length < 60 },
     }));
+    const marks = (figure.dataset.marks ?? "").split(" ").filter(Boolean).map(Number);
+    const ink = colour("ink");
     if (figure.dataset.line) {
       data.push(data[0].map(() => Number(figure.dataset.line)));
       const label = figure.dataset.lineLabel;
@@ -162,10 +191,16 @@ function drawCharts() {
     }
     const plot = new uPlot({
       width: Math.max(240, place.clientWidth), height: 240,
-      scales: { x: { time: false } },
-      axes: [{ ...axis, label: heads[0].textContent.trim(), labelSize: 22 }, { ...axis, size: 48 }],
+      scales: { x: { time: !!figure.dataset.times } },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      axes: [
+        { ...axis, label: heads[0].textContent.trim(), labelSize: 22, ...(figure.dataset.times ? { values: TIMES } : {}) },
+        { ...axis, size: 56 },
+      ],
+      legend: { show: !figure.dataset.times }, // where the page has a legend of its own
       series: [{ label: heads[0].textContent.trim() }, ...series],
       cursor: { drag: { x: false, y: false } },
+      hooks: { draw: [(drawn) => drawMarks(drawn, marks, ink)] },
     }, data, place);
     plots.set(figure.id, { plot, key });
   }

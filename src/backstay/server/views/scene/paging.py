@@ -34,16 +34,25 @@ class Paged(Generic[Row]):
 
 
 def page_of(
-    every: Sequence[Row], number: int, path: str, query: Mapping[str, str] | None = None, *, rows: int = ROWS
+    every: Sequence[Row],
+    number: int,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    *,
+    rows: int = ROWS,
+    parameter: str = "page",
 ) -> Paged[Row]:
-    """Page `number` (from 1; a page beyond the end is the last one) of `every`, `rows` a page."""
+    """Page `number` (from 1; a page beyond the end is the last one) of `every`, `rows` a page.
+
+    `parameter`: of the address, for a second table on one page.
+    """
     last = max(1, -(-len(every) // rows))
     number = min(max(1, number), last)
     start = (number - 1) * rows
 
     def address(other: int) -> str:
         asked = {key: value for key, value in (query or {}).items() if value}
-        return f"{path}?{urlencode(asked | {'page': str(other)})}"
+        return f"{path}?{urlencode(asked | {parameter: str(other)})}"
 
     return Paged(
         rows=tuple(every[start : start + rows]),
