@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from backstay.estate import load_file
-from backstay.lab.demo.verdict import Row, all_right
+from backstay.estate.model import Estate
+from backstay.lab.demo.verdict import Claim, Row, all_right
 from backstay.lab.examples import example_file
 from backstay.lab.model import FabricKind, FaultKind, LabError, Layout
 from backstay.lab.plan import layout as layouts
@@ -30,6 +31,32 @@ def test_a_layout_knows_what_runs_where(layout: Layout) -> None:
     ]
     assert layout.queue == ("queue1", "queue2")
     assert layout.host("witness").zone == "internet"
+
+
+def test_a_cluster_that_nobody_balances_has_three_versions_of_a_cpu_and_all_others_one() -> None:
+    estate = load_file(example_file()).estate
+    machines = {machine.name: machine for machine in layouts.layout_of(estate, layouts.WITNESS_ADDRESS).machines}
+    assert machines.keys() == estate.nodes.keys()
+    assert [str(machines[f"queue{number}"].cpu) for number in (1, 2, 3, 4)] == ["V1", "V2", "V2", "V3"]
+    assert {str(machine.cpu) for name, machine in machines.items() if not name.startswith("queue")} == {"V2"}
+    assert (machines["queue3"].work, machines["web8"].work) == ("messages", "http_requests")
+    assert (machines["queue3"].switch, machines["web8"].seat, machines["lb1"].cluster) == ("switch-3", 7, "")
+
+
+def test_the_audit_of_a_lab_looks_at_the_labs_own_machines() -> None:
+    theirs = {
+        "facts": [{"kind": "ssh", "user": "backstay", "known_hosts": "theirs"}],
+        "indicators": [{"kind": "prometheus", "url": "http://prometheus.example.com"}],
+        "limits": {"load": 12.0},
+    }
+    declared = SMALL.model_validate(SMALL.model_dump(mode="json", exclude_unset=True) | {"audit": theirs})
+    nodes, ips = layouts.declared_addresses(declared)
+    data = layouts.lab_estate(declared, FabricKind.NAMESPACES, nodes, ips, "/labs/one")
+    audit = Estate.model_validate(data).audit
+    assert [(source.kind, source.settings["path"]) for source in audit.facts] == [("facter", "/labs/one/facts")]
+    assert [(source.kind, source.settings["port"]) for source in audit.indicators] == [("exporter", layouts.NODE_PORT)]
+    assert audit.limits == {"load": 12.0}
+    assert "example.com" not in str(data["audit"])
 
 
 def test_a_global_ip_knows_its_ports_and_how_a_user_reaches_it(layout: Layout) -> None:
@@ -140,6 +167,20 @@ def row(**changed: object) -> Row:
 
 def test_a_demo_without_rows_has_shown_nothing() -> None:
     assert not all_right([])
+
+
+def test_claims_do_for_rows_and_one_that_is_wrong_fails_the_demo() -> None:
+    said = {
+        "about": "load of queue",
+        "asked": "explain",
+        "claimed": "the CPU",
+        "grade": "consistent",
+        "truth": "the CPU",
+    }
+    right, wrong = (Claim(**said, passed=passed, took_s=0.123) for passed in (True, False))
+    assert all_right([right])
+    assert not all_right([row(), right, wrong])
+    assert (right.as_data()["verdict"], wrong.as_data()["verdict"], right.as_data()["took_s"]) == ("ok", "FAILED", 0.12)
 
 
 def test_one_row_that_failed_fails_the_demo() -> None:

@@ -15,6 +15,8 @@ from backstay.estate import EstateFaults
 from backstay.lab import build
 from backstay.lab.examples import example_file
 from backstay.lab.keeper.client import call
+from backstay.lab.machines.parts import Cpu, Machine
+from backstay.lab.machines.record import cpus
 from backstay.lab.model import SERVER, FabricKind, FaultKind, LabError, Published
 from backstay.lab.state import LabFolder, find_labs, labs_root, the_lab
 from backstay.lab.traffic import watch
@@ -110,7 +112,11 @@ def _view(folder: LabFolder) -> dict[str, Any]:
 
 
 def _environment(folder: LabFolder) -> dict[str, str]:
-    return {"BACKSTAY_ESTATE": str(folder.estate_file), "BACKSTAY_RUN_DIR": str(folder.run)}
+    return {
+        "BACKSTAY_ESTATE": str(folder.estate_file),
+        "BACKSTAY_RUN_DIR": str(folder.run),
+        "BACKSTAY_AUDIT_STATE": str(folder.audit),
+    }
 
 
 def _how_to_reach(folder: LabFolder) -> list[str]:
@@ -217,6 +223,45 @@ def fault(
 
 
 @lab.command()
+def cpu(
+    node: Annotated[str | None, typer.Argument(metavar="NODE", help=f"A node, or {HEAL}.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help=f"{', '.join(Cpu)}. {HEAL}: a NODE; default: all.")
+    ] = None,
+    name: NameOption = None,
+    root: RootOption = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Put another CPU into a machine: its facts, its load and its drops follow. Without NODE: what is in each."""
+    folder = _the_lab(root, name)
+    if node == HEAL:
+        names = [machine.name for machine in folder.layout.machines] if version is None else [version]
+        _run(call(folder, "cpu", names=names, cpu=None))
+        note(f"{', '.join(names)}: the CPU that came with it")
+        return
+    if node is not None:
+        if version not in set(Cpu):
+            fail(
+                f"Say NODE and VERSION; VERSION is one of {', '.join(Cpu)}. Undo: backstay lab cpu {HEAL}.", Exit.USAGE
+            )
+        _run(call(folder, "cpu", names=[node], cpu=version))
+        note(f"{node}: CPU {version}. Undo: backstay lab cpu {HEAL} {node}")
+        return
+    rows = [
+        {"node": machine.name, "cluster": machine.cluster, "cpu": str(now), "came with": str(machine.cpu)}
+        for machine, now in _cpus(folder)
+    ]
+    emit(rows, output)
+
+
+def _cpus(folder: LabFolder) -> list[tuple[Machine, Cpu]]:
+    try:
+        return cpus(folder)
+    except LabError as error:
+        fail(str(error))
+
+
+@lab.command()
 def traffic(
     rate: Annotated[
         float, typer.Option("--rate", min=0.1, max=20_000, help="Requests a second to each global IP.")
@@ -266,6 +311,7 @@ def demo(  # noqa: PLR0913, PLR0917 - one an option
 
     def verdict(made: build.Lab, shown: Shown) -> None:
         rows = [row.as_data() for row in shown.rows]
+        claims = [claim.as_data() for claim in shown.claims]
         data = {
             "fabric": shown.fabric,
             "why": shown.why,
@@ -274,8 +320,12 @@ def demo(  # noqa: PLR0913, PLR0917 - one an option
             "failure": shown.failure,
             "passed": shown.passed,
             "rows": rows,
+            "claims": claims,
         }
-        emit(data, output, rows=rows, title="Verdict")
+        if rows or output is not Format.TABLE:
+            emit(data, output, rows=rows, title="Verdict")
+        if claims and output is Format.TABLE:
+            emit(claims, output, title="What the audit claimed, and what is so")
         word = "All right" if shown.passed else "NOT all right"
         say(f"{word}: {shown.took_s:.0f} s, of which {shown.up_s:.0f} s to come up.")
         if not once:

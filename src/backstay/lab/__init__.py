@@ -10,6 +10,7 @@ Estate -> layout (pure) -> a folder on disk -> the keeper, which holds the fabri
     certs.py    the lab's own certificate authority
     keeper/     the process that holds a lab, its control socket, and how commands speak to it
     fabric/     namespaces (root or user namespace) and loopback, one Protocol (ports.py)
-    hosts/      what runs on the hosts: web server, queue worker, relay of a global IP
+    hosts/      what runs on the hosts: web server, what tells of a machine, relay of a global IP
+    machines/   what the machines are made of, and a model of what they measure
     demo/       chapters that show and verify, and the verdict
 """

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from backstay.lab.fabric.base import python
 from backstay.lab.fabric.pick import ENTER, Picked, pick
 from backstay.lab.keeper.client import call
 from backstay.lab.keeper.publish import listen
+from backstay.lab.machines.record import begin
 from backstay.lab.model import SERVER, WITNESS, FabricKind, LabError, Layout
 from backstay.lab.plan import layout as layouts
 from backstay.lab.state import LabFolder, Record
@@ -43,6 +44,7 @@ DOWN_TIMEOUT_S = 15.0
 SLOTS = range(64, 127)  # second octets of 127.x: far from 127.0.0.1 and Debian's 127.0.1.1
 
 OUTSIDE = {"provider": "backstay.lab.hosts.provider_api", "pager": "backstay.lab.hosts.pager"}  # by role
+NODE = "node"  # role of what tells of a machine
 SERVED = ("http", "tcp")  # protocols that the lab has servers for
 
 Say = Callable[[str], None]
@@ -125,19 +127,20 @@ async def _begin(options: Options, declared: Estate, picked: Picked, slot: int, 
     """The folder and the keeper in it."""
     on_loopback = picked.kind is FabricKind.LOOPBACK
     nodes, ips = layouts.loopback_addresses(declared, slot) if on_loopback else layouts.declared_addresses(declared)
-    data = layouts.lab_estate(declared, picked.kind, nodes, ips)
+    path = (options.root / (options.name or declared.estate)).absolute()
+    data = layouts.lab_estate(declared, picked.kind, nodes, ips, str(path))
     estate = Estate.model_validate_json(json.dumps(data))
     layout = layouts.layout_of(estate, nodes[WITNESS], nodes[SERVER] if options.server else None)
     record = Record(
         id=secrets.token_hex(8),
-        name=options.name or layout.estate,
+        name=path.name,
         fabric=picked.kind,
         why=picked.why,
         source=str(options.source.absolute()),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         slot=slot,
     )
-    folder = _create(options.root / record.name, layout)
+    folder = _create(path, layout)
     try:
         with ExitStack() as listening:
             published, listeners = listen(layout.ips, layout.server, listening)
@@ -169,6 +172,7 @@ def _create(path: Path, layout: Layout) -> LabFolder:
 def _write(folder: LabFolder, record: Record, layout: Layout, estate: Estate, data: dict[str, object]) -> None:
     folder.write_record(record)
     folder.write_layout(layout)
+    begin(folder, layout, datetime.fromisoformat(record.created_at))
     folder.estate_file.write_text(json.dumps(data, indent=1) + "\n")  # JSON is YAML
     (folder.path / layouts.SECRET_FILE).write_text(secrets.token_hex(16) + "\n")
     authority = Authority(datetime.now(UTC))
@@ -263,8 +267,12 @@ async def _populate(lab: Lab, options: Options, engines: dict[str, str], say: Sa
         await until(
             partial(connects, control), READY_TIMEOUT_S, f"the web server on {server}", folder.log / f"{server}-web.log"
         )
+    for machine in layout.machines:
+        log = folder.log / f"{machine.name}-{NODE}.log"
+        ready = partial(connects, folder.nodes / f"{machine.name}.sock")
+        await until(ready, READY_TIMEOUT_S, f"what tells of {machine.name}", log)
     lab.stages.append(("web servers", time.monotonic() - started))
-    say(f"{len(servers)} web servers, {len(layout.queue)} queue workers")
+    say(f"{len(servers)} web servers, {len(layout.queue)} queue workers; every node tells of its machine")
     if agents:
         await _stage(lab, "agents", _agents_ready(folder, agents))
         say(f"{len(agents)} load balancers: each with its engine and its agent")
@@ -319,8 +327,11 @@ def processes(
         argv += [f"--serve={port}" for port in server.serve] + [f"--health={port}" for port in server.health]
         argv += ["--health-path", server.health_path, "--service-ms", str(service_ms)]
         yield server.host, "web", python(*argv, "--control", str(folder.control / f"{server.host}.sock"))
-    for host in layout.queue:
-        yield host, "worker", python("-m", "backstay.lab.hosts.worker", "--name", host)
+    for machine in layout.machines:
+        argv = ["-m", "backstay.lab.hosts.node", "--address", layout.host(machine.name).address]
+        argv += [f"--port={layouts.NODE_PORT}", "--machine", json.dumps(asdict(machine))]
+        argv += ["--stand", str(folder.machines_file), "--control", str(folder.nodes / f"{machine.name}.sock")]
+        yield machine.name, NODE, python(*argv)
 
 
 async def _agents_ready(folder: LabFolder, agents: Sequence[str]) -> None:

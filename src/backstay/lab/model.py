@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backstay.lab.machines.parts import Machine
+
 WITNESS = "witness"  # the host on the internet side; no node of an estate may have its name
 SERVER = "console"  # the host that the server runs on, and the name of its published port; no node may have it either
 INTERNET = "internet"  # the zone of both
@@ -94,6 +96,7 @@ class Layout:
     queue: tuple[str, ...]  # hosts in a cluster that serves in no pool
     unserved: tuple[str, ...] = ()  # pools that the lab has no demo server for, each with its reason
     server: str | None = None  # address of the server's host; None: a lab without a server
+    machines: tuple[Machine, ...] = ()  # the estate's nodes: what they are made of
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises KeyError."""
@@ -101,6 +104,14 @@ class Layout:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+    def machine(self, name: str) -> Machine:
+        """What the node called `name` is made of. Raises LabError for one that there is not."""
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        known = ", ".join(machine.name for machine in self.machines) or "none"
+        raise LabError(f'"{name}" is no node of this lab. There are: {known}.')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from backstay.lab import proc
+from backstay.lab.machines.parts import Stand
 from backstay.lab.model import FabricKind, LabError, Layout, Published, Served, Spawned
 from backstay.lab.plan.faults import Fault
+from backstay.lab.plan.layout import FACTS_FOLDER
 
 T = TypeVar("T")
 SOCKET_PATH_MAX = 107  # sun_path of unix(7), less its final zero
@@ -63,6 +65,9 @@ class LabFolder:
         self.estate_file = path / "estate.yaml"
         self.run = path / "run"  # RUN/NODE.sock of the agents
         self.control = path / "ctl"  # control sockets of web servers and relays
+        self.nodes = path / "node"  # control sockets of what tells of the machines
+        self.facts = path / FACTS_FOLDER  # a file a machine, as `facter --json` prints it
+        self.machines_file = path / "machines.json"
         self.log = path / "log"
         self.hosts = path / "hosts"  # a folder a host, in which its processes work
         self.tls = path / "tls"
@@ -71,16 +76,22 @@ class LabFolder:
         self.server_ca = self.server / "tls" / "ca.crt"
         self.server_token = path / "secrets" / "server-token"
 
+    @property
+    def audit(self) -> Path:
+        """The state in which commands find the audit's store: the server's, where there is one."""
+        return (self.server if self.layout.server is not None else self.path) / "audit"
+
     def create(self, nodes: Iterable[str]) -> None:
         """Make the folders. Raises LabError when the path is too long for unix sockets."""
-        longest = max((len(str(self.control / f"{node}.sock")) for node in nodes), default=0)
+        longest = max((len(str(self.nodes / f"{node}.sock")) for node in nodes), default=0)
         if longest > SOCKET_PATH_MAX:
             raise LabError(
                 f"{self.path} is too long for unix sockets ({longest} bytes, at most {SOCKET_PATH_MAX}). "
                 "Give a shorter --state-dir."
             )
         self.path.mkdir(parents=True, mode=0o700)
-        for folder in (self.run, self.control, self.log, self.hosts, self.tls, self.path / "secrets"):
+        made = (self.run, self.control, self.nodes, self.facts, self.log, self.hosts, self.tls, self.path / "secrets")
+        for folder in made:
             folder.mkdir()
         for node in nodes:
             (self.hosts / node).mkdir()
@@ -106,6 +117,16 @@ class LabFolder:
     def faults(self) -> tuple[Fault, ...]:
         return self._read("faults.json", _FAULTS) if (self.path / "faults.json").exists() else ()
 
+    def write_machines(self, stand: Stand) -> None:
+        _replace(self.machines_file, stand.as_json())
+
+    def machines(self) -> Stand:
+        """Raises LabError when the record is missing or damaged."""
+        try:
+            return Stand.of_json(self.machines_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(self.machines_file, error) from error
+
     def note_process(self, event: str, host: str, role: str, spawned: Spawned | None = None) -> None:
         """Append to processes.jsonl: "starting" before a start, "started" with its pid after it."""
         line = {"event": event, "host": host, "role": role} | (asdict(spawned) if spawned else {})
@@ -126,7 +147,7 @@ class LabFolder:
         try:
             return adapter.validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
-            raise LabError(f"{file} cannot be read ({error}). End this lab: backstay lab down.") from error
+            raise _unreadable(file, error) from error
 
 
 def find_labs(root: Path) -> list[LabFolder]:
@@ -150,6 +171,10 @@ def the_lab(root: Path, name: str | None) -> LabFolder:
     if not labs:
         raise LabError(f"There is no lab under {root}. Start one: backstay lab up.")
     raise LabError(f"There are several labs: {names}. Say which: --name NAME.")
+
+
+def _unreadable(file: Path, error: Exception) -> LabError:
+    return LabError(f"{file} cannot be read ({error}). End this lab: backstay lab down.")
 
 
 def _replace(file: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """The chapters of the demo. Each shows one thing on both engines, while users ask all the time, and proves it.
 
 A chapter is `async def chapter(scene) -> None`; it opens `scene.watched`, acts as an operator or as bad luck would, and
-says for each global IP what is proven. The audit adds its own to CHAPTERS.
+says for each global IP what is proven. That of the audit has claims in place of traffic.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
+from backstay.lab.demo.audit import audit
 from backstay.lab.demo.failover import failover
 from backstay.lab.demo.scene import Scene, Watch
 from backstay.lab.hosts.control import tell
@@ -204,6 +205,7 @@ CHAPTERS: dict[str, Chapter] = {
     "health": health,
     "slow": slow,
     "failover": failover,
+    "audit": audit,
 }
 
 

@@ -12,7 +12,7 @@ from backstay.agent.client import AgentError
 from backstay.lab import build
 from backstay.lab.demo.chapters import chosen
 from backstay.lab.demo.scene import Scene, Tempo
-from backstay.lab.demo.verdict import Row, all_right
+from backstay.lab.demo.verdict import Claim, Row, all_right
 from backstay.lab.model import LabError
 
 Say = Callable[[str], None]
@@ -27,11 +27,12 @@ class Shown:
     up_s: float
     took_s: float
     rows: tuple[Row, ...]
+    claims: tuple[Claim, ...]
     failure: str | None  # what ended a chapter before its end
 
     @property
     def passed(self) -> bool:
-        return self.failure is None and all_right(self.rows)
+        return self.failure is None and all_right([*self.rows, *self.claims])
 
 
 async def play(lab: build.Lab, chapters: Sequence[str], tempo: Tempo, say: Say, started: float) -> Shown:
@@ -52,6 +53,7 @@ async def play(lab: build.Lab, chapters: Sequence[str], tempo: Tempo, say: Say, 
         up_s=up_s,
         took_s=time.monotonic() - started,
         rows=tuple(scene.rows),
+        claims=tuple(scene.claims),
         failure="; ".join(failures) or None,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from backstay.agent.client import AgentClient, AgentError
 from backstay.lab.build import Lab
-from backstay.lab.demo.verdict import Row
+from backstay.lab.demo.verdict import Claim, Row
 from backstay.lab.keeper.client import call
 from backstay.lab.model import LabError, LabIp
 from backstay.lab.traffic import Figures, Traffic
@@ -50,6 +50,7 @@ class Scene:
         self.tempo = tempo
         self.say = say
         self.rows: list[Row] = []
+        self.claims: list[Claim] = []
         self.agents: dict[str, AgentClient] = {}
         self.engines: dict[str, str] = {}  # load balancer -> "nginx 1.31.3"
         self._open = AsyncExitStack()

@@ -1,4 +1,4 @@
-"""The verdict of a demo: one row a chapter and engine, each with measured figures. Pure."""
+"""The verdict of a demo: a row a chapter and engine, with measured figures; and a row a claim of the audit. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,31 @@ class Row:
         }
 
 
-def all_right(rows: Iterable[Row]) -> bool:
-    """True when there is a row, and every row passed."""
-    shown = list(rows)
-    return bool(shown) and all(row.passed for row in shown)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What the audit said of something, beside what the lab knows of it."""
+
+    about: str  # "load of queue"
+    asked: str  # the command: "explain"
+    claimed: str
+    grade: str  # "consistent"; of a fix its outcome
+    truth: str
+    passed: bool  # it claimed what is so, at the grade that this is worth, and no more
+    took_s: float
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "about": self.about,
+            "asked": self.asked,
+            "claimed": self.claimed,
+            "grade": self.grade,
+            "truth": self.truth,
+            "took_s": round(self.took_s, 2),
+            "verdict": "ok" if self.passed else "FAILED",
+        }
+
+
+def all_right(shown: Iterable[Row | Claim]) -> bool:
+    """True when there is a row or a claim, and every one passed."""
+    every = list(shown)
+    return bool(every) and all(one.passed for one in every)

@@ -19,10 +19,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from backstay.lab.keeper.publish import carry
+from backstay.lab.machines import record
+from backstay.lab.machines.parts import Cpu
 from backstay.lab.model import FabricKind, FaultKind, LabError
 from backstay.lab.ports import Fabric
 from backstay.lab.state import LabFolder
@@ -43,9 +46,9 @@ def make_fabric(kind: FabricKind, folder: LabFolder) -> Fabric:
 class Keeper:
     def __init__(self, folder: LabFolder) -> None:
         self.folder = folder
-        record = folder.record
-        self.fabric = make_fabric(record.fabric, folder)
-        self.published = record.published
+        known = folder.record
+        self.fabric = make_fabric(known.fabric, folder)
+        self.published = known.published
         self.ended = asyncio.Event()
         self.detached = False
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -56,6 +59,8 @@ class Keeper:
             "route": self.fabric.route,
             "fault": self._fault,
             "heal": self.fabric.heal,
+            "cpu": self._cpu,
+            "clock": self._clock,
             "status": self._status,
             "detach": self._detach,
             "down": self._down,
@@ -69,6 +74,12 @@ class Keeper:
 
     async def _fault(self, kind: str, name: str, amount: float | None = None) -> None:
         await self.fabric.fault(FaultKind(kind), name, amount=amount)
+
+    async def _cpu(self, names: list[str], cpu: str | None) -> None:
+        record.change_cpu(self.folder, names, Cpu(cpu) if cpu is not None else None)
+
+    async def _clock(self, at: str | None) -> None:
+        record.stop_clock(self.folder, datetime.fromisoformat(at) if at is not None else None)
 
     async def _status(self) -> dict[str, Any]:
         return {"hosts": self.fabric.processes(), "can": sorted(self.fabric.can()), "owners": self.fabric.owners}

@@ -7,11 +7,13 @@ and `listen: node`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from backstay.estate import select
 from backstay.estate.model import Estate, Pool, Protocol, Service
+from backstay.lab.machines.parts import ALIKE, TICK_S, UNLIKE, Machine, metric_of
 from backstay.lab.model import INTERNET, SERVER, WITNESS, FabricKind, Front, Host, LabError, LabIp, Layout, WebServer
 
 WITNESS_ADDRESS = "198.51.100.10"  # TEST-NET-2 (RFC 5737): the internet side
@@ -20,6 +22,10 @@ PORT_OFFSET = 8000  # 443 becomes 8443 where low ports need privilege
 SECRET_FILE = "secrets/lab"  # noqa: S105 - a path
 PROVIDER_PORT = 8088  # of the provider's API, and of the pager, on the witness's host
 PAGER_PORT = 8089
+FACTS_FOLDER = "facts"  # in the lab's folder
+FACTS_MAX_AGE_S = 366 * 86_400  # they are written when they change, and a lab may stay up
+NODE_PORT = 19100  # of what tells of a machine; 9100, on loopback, may be this machine's own
+WORK = "work_units"  # unit of work of a cluster that says none
 HOSTS_MAX = 250  # a zone; the last octet of 127.slot.zone.host
 IPS_MAX = 200
 
@@ -63,8 +69,10 @@ def declared_addresses(estate: Estate) -> tuple[Addresses, Addresses]:
     return nodes, ips
 
 
-def lab_estate(estate: Estate, fabric: FabricKind, nodes: Addresses, ips: Addresses) -> dict[str, Any]:
-    """The estate file of the lab, as plain data."""
+def lab_estate(
+    estate: Estate, fabric: FabricKind, nodes: Addresses, ips: Addresses, folder: str = "."
+) -> dict[str, Any]:
+    """The estate file of the lab, as plain data. `folder`: the lab's, which the server's paths are not relative to."""
     data: dict[str, Any] = estate.model_dump(mode="json", exclude_unset=True)
     outside = nodes[WITNESS]
     secret = {"file": SECRET_FILE}
@@ -80,9 +88,26 @@ def lab_estate(estate: Estate, fabric: FabricKind, nodes: Addresses, ips: Addres
             certificate, key = tls_files(name)
             service["tls"] |= {"certificate": certificate, "key": {"file": key}, "ca": "tls/ca.crt"}
     _own_agents(data.get("agents"))
+    data["audit"] = _own_audit(estate, f"{folder}/{FACTS_FOLDER}")
     if fabric is FabricKind.LOOPBACK:
         _onto_loopback(data, estate, nodes, ips)
     return data
+
+
+def _own_audit(estate: Estate, facts: str) -> dict[str, Any]:
+    """Facts and indicators of the lab's machines. How often, and what hurts, is as declared."""
+    works = sorted({cluster.work or WORK for cluster in estate.clusters.values()})
+    kept = estate.audit.model_dump(mode="json", exclude_unset=True, exclude={"facts", "indicators"})
+    return (
+        {"every_s": TICK_S}
+        | kept
+        | {
+            "facts": [{"kind": "facter", "path": facts, "max_age_s": FACTS_MAX_AGE_S}],
+            "indicators": [
+                {"kind": "exporter", "port": NODE_PORT, "metrics": {work: metric_of(work) for work in works}}
+            ],
+        }
+    )
 
 
 def _own_agents(agents: dict[str, Any] | None) -> None:
@@ -148,7 +173,28 @@ def layout_of(estate: Estate, witness_address: str, server_address: str | None =
         queue=tuple(node for node in estate.nodes if node in in_cluster and node not in served),
         unserved=unserved,
         server=server_address,
+        machines=tuple(_machines(estate)),
     )
+
+
+def _machines(estate: Estate) -> Iterator[Machine]:
+    """Every node: alike, but for clusters that no load balancer deals work to. Those have CPUs V1, V2, V2, V3."""
+    balanced = {pool.cluster for pool in estate.pools.values()}
+    clusters = {node: cluster for cluster in reversed(estate.clusters) for node in select.members(estate, cluster)}
+    seats = Counter[str]()
+    for name, node in estate.nodes.items():
+        cluster = clusters.get(name, "")
+        seat = seats[cluster]
+        seats[cluster] += 1
+        yield Machine(
+            name=name,
+            cluster=cluster,
+            seat=seat,
+            work=(estate.clusters[cluster].work if cluster else None) or WORK,
+            cpu=UNLIKE[seat % len(UNLIKE)] if cluster and cluster not in balanced else ALIKE,
+            switch=next((path for path in node.paths if "switch" in path), node.zone),
+            serves=cluster in balanced or not cluster,
+        )
 
 
 def _hosts(estate: Estate) -> Iterator[Host]:
