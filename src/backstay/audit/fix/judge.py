@@ -95,10 +95,12 @@ def expected_of(fix: Fix, scene: Scene, changes: dict[int, Changed]) -> float:
     if fix.expected is None:
         like = [at for at in peers if _value(scene.table, fix.fact, scene.nodes[at]) == fix.value]
         peers = like if fix.value is not None and like else peers
-        with np.errstate(invalid="ignore"):
-            apart = np.nanmean(before[fixed], axis=0) - np.nanmedian(before[peers], axis=0) if peers else np.array([])
-        apart = apart[np.isfinite(apart)]
-        return -float(apart.mean()) if apart.size else 0.0
+        known = np.isfinite(before)
+        both = known[fixed].any(axis=0) & known[peers].any(axis=0)  # elsewhere there is nothing to tell apart
+        if not both.any():
+            return 0.0
+        apart = np.nanmean(before[fixed][:, both], axis=0) - np.nanmedian(before[peers][:, both], axis=0)
+        return -float(apart.mean())
     if scene.normal.method is Method.LINEAR:
         own = before[fixed][np.isfinite(before[fixed])]
         return fix.expected * float(own.mean()) if own.size else 0.0
