@@ -23,6 +23,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -83,6 +84,14 @@ class Check:
     met: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a reader needs to judge a case's figures."""
+
+    case: str
+    text: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Result:
     """Everything that a run found; what `--json` writes."""
@@ -96,7 +105,7 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 def _without_json(argv: Sequence[str]) -> list[str]:
@@ -124,13 +133,16 @@ class Bench:
         parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, machine and versions")
         parser.add_argument("--short", action="store_true", help="under a minute: the same cases, fewer rounds")
         parser.add_argument("--only", action="append", choices=list(cases), metavar="CASE", help=", ".join(cases))
-        parser.add_argument("--docs", action="store_true", help=f"refresh the section in docs/{DOCS.name}")
+        parser.add_argument(
+            "--docs",
+            action="store_true",
+            help=f"refresh the section in docs/{DOCS.name}; with --only: these cases of it",
+        )
         if options:
             options(parser)
         self.args = parser.parse_args(argv)
-        if self.args.docs and self.args.only:
-            parser.error("--docs with --only would drop the other cases from the section: leave one out")
         self.short: bool = self.args.short
+        self._case = ""  # that is being measured
         self.result = Result(
             bench=name,
             command=shlex.join(["./run", "bench", name, *_without_json(argv)]),
@@ -145,8 +157,8 @@ class Bench:
         self.result.versions[name] = version
 
     def note(self, text: str) -> None:
-        """Keep a sentence that a reader needs to judge the figures (what was skipped, and why)."""
-        self.result.notes.append(text)
+        """Keep a sentence that a reader needs to judge the case's figures (what was skipped, and why)."""
+        self.result.notes.append(Note(case=self._case, text=text))
         progress(text)
 
     def record(self, case: str, subject: str, **figures: Value) -> None:
@@ -184,17 +196,20 @@ class Bench:
             if self.args.only and case not in self.args.only:
                 continue
             progress(f"{self.name}: {case} ...")
+            self._case = case
             outcome = measure(self)
             if inspect.iscoroutine(outcome):
                 asyncio.run(outcome)
-        text = section(self.result, self.title, self.cases)
-        print(text)
+        parts = parts_of(self.result, self.cases)
+        print(section(self.name, self.title, parts))
         if self.args.json:
             self.args.json.write_text(json.dumps(asdict(self.result), indent=2) + "\n")
         if self.args.docs:
             DOCS.parent.mkdir(exist_ok=True)
             before = DOCS.read_text() if DOCS.exists() else DOCS_HEAD
-            DOCS.write_text(replace_section(before, self.name, text))
+            kept = {case: text for case, text in parts_in(before, self.name).items() if case in self.cases}
+            merged = {case: {**kept, **parts}[case] for case in self.cases if case in kept or case in parts}
+            DOCS.write_text(replace_section(before, self.name, section(self.name, self.title, merged)))
         return 0 if all(check.met for check in self.result.checks) else 3
 
 
@@ -246,15 +261,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def section(result: Result, title: str, cases: Mapping[str, Case]) -> str:
-    """The run as Markdown: the same text on the terminal and in docs/benchmarks.md."""
+def parts_of(result: Result, cases: Mapping[str, Case]) -> dict[str, str]:
+    """Case -> what was found, as Markdown: the same text on the terminal and in docs/benchmarks.md."""
     machine_line = ", ".join(f"{name} {show(value)}" for name, value in result.machine.items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result.versions.items()))
-    parts = [
-        f"## {result.bench}: {title}",
-        f"`{result.command}`{' (short: indicative only)' if result.short else ''}, {result.time}\\\n"
-        f"Machine: {machine_line}\\\nVersions: {versions}",
-    ]
+    parts: dict[str, str] = {}
     for case, measure in cases.items():
         rows = [{"subject": row.subject, **row.figures} for row in result.rows if row.case == case]
         ratios = [
@@ -267,17 +278,38 @@ def section(result: Result, title: str, cases: Mapping[str, Case]) -> str:
             for c in result.checks
             if c.case == case
         ]
+        notes = "\n".join(f"- {note.text}" for note in result.notes if note.case == case)
         tables = [table(found) for found in (rows, ratios, checks) if found]
-        if tables:
-            parts.append(f"### {case}\n\n{inspect.getdoc(measure) or ''}\\\n`./run bench {result.bench} --only {case}`")
-            parts += tables
-    parts += [f"- {note}" for note in result.notes]
-    return "\n\n".join(parts) + "\n"
+        if not tables and not notes:
+            continue
+        again = f"./run bench {result.bench} --only {case}" if len(cases) > 1 else f"./run bench {result.bench}"
+        parts[case] = "\n\n".join([
+            f"### {case}",
+            f"{inspect.getdoc(measure) or ''}\\\n`{again}`; these figures: `{result.command}`"
+            f"{' (short: indicative only)' if result.short else ''}, {result.time}\\\n"
+            f"Machine: {machine_line}\\\nVersions: {versions}",
+            *tables,
+            *([notes] if notes else []),
+        ])  # fmt: skip
+    return parts
+
+
+def section(name: str, title: str, parts: Mapping[str, str]) -> str:
+    """The section of bench `name`."""
+    return "\n\n".join([f"## {name}: {title}", *parts.values()]) + "\n"
+
+
+def parts_in(document: str, name: str) -> dict[str, str]:
+    """Case -> what `document` has of it, as `parts_of` made it."""
+    begin, end = _marks(name)
+    inside = document.partition(begin)[2].partition(end)[0]
+    found = re.split(r"(?m)^### ", inside)[1:]
+    return {one.partition("\n")[0].strip(): f"### {one.strip()}" for one in found}
 
 
 def replace_section(document: str, name: str, text: str) -> str:
     """`document` with the section of bench `name` replaced, or added at its end. Idempotent."""
-    begin, end = f"<!-- bench {name} -->\n", f"<!-- /bench {name} -->\n"
+    begin, end = _marks(name)
     marked = begin + text.rstrip("\n") + "\n" + end
     if begin not in document:
         return document.rstrip("\n") + "\n\n" + marked
@@ -286,3 +318,7 @@ def replace_section(document: str, name: str, text: str) -> str:
     if not found:
         raise ValueError(f"docs/{DOCS.name}: {begin.strip()} has no {end.strip()}: put it back, or remove the first")
     return before + marked + after
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- bench {name} -->\n", f"<!-- /bench {name} -->\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from benches import harness
-from benches.harness import Bench, quantile, replace_section, show, table
+from benches.harness import Bench, parts_in, quantile, replace_section, show, table
 
 
 def measure(bench: Bench) -> None:
@@ -79,10 +79,16 @@ def test_only_runs_the_chosen_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row.subject for row in bench.result.rows] == ["backstay", "peer"]
 
 
-def test_docs_of_a_part_of_the_cases_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        a_bench("--docs", "--only", "speed")
-    assert "would drop the other cases" in capsys.readouterr().err
+def test_docs_of_some_cases_keeps_what_is_there_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = tmp_path / "benchmarks.md"
+    monkeypatch.setattr(harness, "DOCS", document)
+    a_bench("--docs").run()
+    whole = parts_in(document.read_text(), "sample")
+    a_bench("--docs", "--short", "--only", "speed").run()
+    after = parts_in(document.read_text(), "sample")
+    assert list(after) == list(whole)
+    assert "short: indicative only" in after.pop("speed")
+    assert after == {case: text for case, text in whole.items() if case != "speed"}
 
 
 def test_a_ratio_to_a_peer_at_zero_stays_valid_json(tmp_path: Path) -> None:
