@@ -54,6 +54,13 @@ def test_series_without_content_give_no_finding(values: np.ndarray) -> None:
     assert found.comparison.differs == ()
 
 
+def test_two_samples_a_node_are_no_series() -> None:
+    grid = a_grid(np.array([[[8.0, 8.1], [4.0, 4.1], [4.1, 4.0], [2.0, 2.1]]]))
+    found = examine(Cluster(name="queue", nodes=grid.nodes), grid, LOAD, facts(cpu_model_name=("V1", "V2", "V2", "V3")))
+    assert found.finding.grade is Grade.NOTHING
+    assert any("2 of the 3 samples that a series needs at least" in one for one in found.comparison.problems)
+
+
 def test_one_node_has_no_peers() -> None:
     found = find((0.5,), facts(cpu_model_name=("V1",)))
     assert found.grade is Grade.NOTHING

@@ -22,15 +22,23 @@ from backstay.audit.model import Comparison, Floats, Indicator, Level, Partition
 from backstay.audit.work import Method, Normalised
 
 SPLIT_AT = 0.95  # how sure a split must be
+FEWEST = 3  # samples of a node: fewer tell nothing of how much its series moves by itself
 
 
 def compare(
     cluster: str, nodes: Sequence[str], normal: Normalised, indicator: Indicator, spread: Spread | None = None
 ) -> Comparison:
     """One indicator over one cluster, normalised by work: `normal.values` is (nodes, times), NaN for gaps."""
-    found = compare_levels(cluster, indicator, levels_beside_peers(nodes, normal.values), spread)
+    levels = levels_beside_peers(nodes, normal.values)
+    few = [level for level in levels if 0 < level.samples < FEWEST]
+    problems = [
+        f"{level.node} has {level.samples:.0f} of the {FEWEST} samples that a series needs at least: look at a longer time"
+        for level in few
+    ]
+    enough = [replace(level, mean=math.nan, error=math.nan) if level in few else level for level in levels]
+    found = compare_levels(cluster, indicator, enough, spread)
     unit = "share of the cluster's mean" if normal.method is Method.LINEAR else "log ratio"
-    return replace(found, unit=unit, problems=(*normal.problems, *found.problems))
+    return replace(found, unit=unit, problems=(*normal.problems, *problems, *found.problems))
 
 
 def levels_beside_peers(nodes: Sequence[str], values: Floats) -> tuple[Level, ...]:
