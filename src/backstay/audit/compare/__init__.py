@@ -32,7 +32,7 @@ def compare(
     levels = levels_beside_peers(nodes, normal.values)
     few = [level for level in levels if 0 < level.samples < FEWEST]
     problems = [
-        f"{level.node} has {level.samples:.0f} of the {FEWEST} samples that a series needs at least: look at a longer time"
+        f"{level.node} has {level.samples:.0f} of the {FEWEST} samples that a series needs at least: look longer back"
         for level in few
     ]
     enough = [replace(level, mean=math.nan, error=math.nan) if level in few else level for level in levels]
