@@ -50,7 +50,7 @@ class Auditing:
         self._desk: ChildDesk | None = None
         self._desk_of: EstateRevision | None = None
         self._held_until: datetime | None = None
-        self._next_at: datetime | None = None  # None: at once
+        self._next_at = server.now()
         self._failures = 0
         self._woken = asyncio.Event()
 
@@ -127,9 +127,9 @@ class Auditing:
             return
         if not await self._hold():
             return
-        await self._use(adopted)
+        await self._use(adopted, estate)
         now = self._server.now()
-        due = self._next_at is None or now >= self._next_at
+        due = now >= self._next_at
         if not due and not await self._server.call(self.store.waiting):
             return
         renewing = asyncio.create_task(self._renew())
@@ -234,7 +234,6 @@ class Auditing:
         self._held_until = now + LEASE
         if begun:
             log.info("audits from now on", store=str(self._folder / FOLDER))
-            self._next_at = None
             for one in await self._server.call(self.store.orphaned, self.me):
                 await self._server.call(self.store.answer, one.id, {"done": False, "code": "lost", "detail": _LOST})
             await self._server.call(self.store.forget, now - FORGET_AFTER)
@@ -258,16 +257,21 @@ class Auditing:
 
     # --- the desk ---------------------------------------------------------------------------------------------------
 
-    async def _use(self, adopted: EstateRevision) -> None:
-        """A desk of this state of the estate."""
+    async def _use(self, adopted: EstateRevision, estate: Estate) -> None:
+        """A desk of this state of the estate. At a start others come first; another estate is looked at soon."""
         if self._desk_of is not None and self._desk_of.number == adopted.number:
             return
+        if self._desk_of is not None:
+            self._next_at = self._server.now()
+        else:
+            last = await self.find(STATUS)
+            self._next_at = (last.at if last else self._server.now()) + timedelta(seconds=estate.audit.every_s)
         await self._close_desk()
         name = f"estate {adopted.number}"
         self._desk = ChildDesk(
             adopted.text, name, base=self._folder, state=self._folder / FOLDER, record=self._journal
         )  # fmt: skip
-        self._desk_of, self._next_at = adopted, None
+        self._desk_of = adopted
 
     async def _journal(self, events: Sequence[Event]) -> None:
         await self._server.call(self._server.journal.append_many, list(events))
