@@ -22,6 +22,7 @@ settings.register_profile("backstay", deadline=None)
 settings.load_profile("backstay")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the cases of a suite that one adapter has no such thing for: they are no skips, they do not exist.
 
