@@ -9,6 +9,7 @@ import itertools
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,17 +23,39 @@ settings.register_profile("backstay", deadline=None)
 settings.load_profile("backstay")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+# The longest first: whole estates in real time.
+GROUPS = {
+    "tests/lab/test_failover.py": "failover",
+    "tests/conformance/look/test_probes_in_a_namespace.py": "lab",
+    "tests/lab/": "lab",
+    "tests/browser/": "browser",
+}
+
+
+def group_of(nodeid: str) -> str:
+    """Tests of one group share a worker, one after the other: labs look at the whole machine before and after, and a
+    browser, a lab or a database is made once a file."""
+    file = nodeid.partition("::")[0]
+    return next((group for beginning, group in GROUPS.items() if file.startswith(beginning)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # the order is that of `pytest_collection_modifyitems`
+    return Grouped(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the cases of a suite that one adapter has no such thing for: they are no skips, they do not exist.
-
-    What looks at the whole machine before and after runs in one worker, one after the other; failover's lab, which
-    waits most of its time, in another.
+    The longest groups first, so that the others fill the gaps.
     """
-    for item in items:
-        if item.path.parent.name == "lab" or item.path.name == "test_probes_in_a_namespace.py":
-            group = "failover" if item.path.name == "test_failover.py" else "lab"
-            item.add_marker(pytest.mark.xdist_group(group))
+    order = list(dict.fromkeys(GROUPS.values()))
+    items.sort(key=lambda item: order.index(group) if (group := group_of(item.nodeid)) in order else len(order))
     gone = [item for item in items if any(_is_not_for(item, mark.args[0]) for mark in item.iter_markers("not_for"))]
     left_out = set(gone)
     items[:] = [item for item in items if item not in left_out]
