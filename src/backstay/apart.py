@@ -72,6 +72,10 @@ class Child:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            with contextlib.suppress(OSError):  # else its end is left to the garbage collector, when no loop runs
+                await process.stdin.wait_closed()
         if self._listening is not None:
             await asyncio.gather(self._listening, return_exceptions=True)
 

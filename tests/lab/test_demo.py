@@ -29,7 +29,7 @@ for library in ("numpy", "scipy", "duckdb"):  # for its last chapter
 @pytest.fixture(scope="module")
 def whole(root: Path) -> dict[str, object]:
     """The verdict of the whole demo, on the best fabric of this machine."""
-    return play(root, [sys.executable], "--watch", "2")
+    return play(root, [sys.executable], "--watch", "1")
 
 
 def test_the_whole_demo_is_all_right(whole: dict[str, object]) -> None:
