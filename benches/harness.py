@@ -109,8 +109,9 @@ class Result:
 
 
 def _without_json(argv: Sequence[str]) -> list[str]:
-    """The arguments that bear on the figures: where somebody keeps a copy does not."""
-    return [word for at, word in enumerate(argv) if "--json" not in (word, argv[at - 1] if at else "")]
+    """The arguments that bear on the figures: where somebody keeps a copy does not, nor in which folder a file lies."""
+    kept = [word for at, word in enumerate(argv) if "--json" not in (word, argv[at - 1] if at else "")]
+    return [Path(word).name if word.startswith("/") else word for word in kept]
 
 
 class Bench:
