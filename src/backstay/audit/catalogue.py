@@ -60,6 +60,4 @@ def _by_name(name: str, work: str | None, closed_loop: bool) -> Indicator:
 
 def _told(indicator: Indicator, nature: IndicatorNature) -> Indicator:
     """What the estate says wins; what it leaves open stays as the name says."""
-    said = nature.model_dump(exclude_none=True, exclude={"resource"})
-    resource = indicator.resource if nature.resource is None else Resource(nature.resource.value)
-    return replace(indicator, resource=resource, **said)
+    return replace(indicator, **nature.model_dump(exclude_none=True))

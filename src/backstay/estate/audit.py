@@ -32,12 +32,13 @@ class Source(Section):
         return dict(self.model_extra or {})
 
 
+# What an indicator measures. It decides which facts are plausible causes.
 class Resource(StrEnum):
-    CPU = "cpu"
-    MEMORY = "memory"
+    CPU = "cpu"  # speed or use of processors
+    MEMORY = "memory"  # bandwidth, use, paging
     STORAGE = "storage"
-    NETWORK = "network"
-    SERVICE = "service"
+    NETWORK = "network"  # rates, drops, retransmits
+    SERVICE = "service"  # requests, latency, errors: anything may be behind it
 
 
 class IndicatorNature(Section):

@@ -11,12 +11,13 @@ from audit_scenes import LOAD, START, TIGHT, a_grid, facts, find, levels, proof
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backstay.audit.catalogue import indicator_of
 from backstay.audit.compare import compare_levels
 from backstay.audit.examine import examine
 from backstay.audit.explain import NODES_LIMIT, explain
 from backstay.audit.explain.dose import dose_factor, order_of
 from backstay.audit.explain.grade import arrangements
-from backstay.audit.explain.mechanism import Part, class_weight, mechanism_of, part_of, resource_of
+from backstay.audit.explain.mechanism import Part, class_weight, mechanism_of, part_of
 from backstay.audit.explain.partitions import alias_classes
 from backstay.audit.explain.volatility import learn_habits
 from backstay.audit.forms import alike_forms, likely_forms
@@ -221,7 +222,7 @@ def test_the_part_is_read_from_the_name(fact: str, part: Part) -> None:
     ],
 )
 def test_the_resource_is_read_from_the_name_of_the_indicator(indicator: str, resource: Resource) -> None:
-    assert resource_of(indicator) is resource
+    assert indicator_of(indicator).resource is resource
 
 
 def test_the_driver_comes_before_the_host_name_for_drops() -> None:

@@ -85,22 +85,6 @@ NEAR: dict[Resource, frozenset[Part]] = {
 }
 
 
-# What an indicator measures, where nobody said: the first that matches its name.
-RESOURCES: tuple[tuple[Resource, str], ...] = (
-    (Resource.NETWORK, r"drop|retrans|packet|net(work|dev)?|\b(rx|tx|nic|tcp|udp)|bandwidth"),
-    (Resource.STORAGE, r"\b(disk|storage|nvme|iops|io|fs|filesystem)"),
-    (Resource.MEMORY, r"\bmem(ory)?\b|swap|paging|page ?fault"),
-    (Resource.CPU, r"cpu|\bload|steal|\bops\b|context switch|run ?queue"),
-)
-_RESOURCES = tuple((resource, re.compile(pattern)) for resource, pattern in RESOURCES)
-
-
-def resource_of(indicator: str) -> Resource:
-    """What an indicator measures, by the words of its name; SERVICE where they say nothing."""
-    name = re.sub(r"[_.\-]", " ", indicator.lower())
-    return next((resource for resource, pattern in _RESOURCES if pattern.search(name)), Resource.SERVICE)
-
-
 @lru_cache(maxsize=65536)
 def part_of(fact: str) -> Part:
     """What the fact is about, by its name."""

@@ -25,7 +25,8 @@ from backstay.audit.model.findings import (
     Knowledge,
     Mechanism,
 )
-from backstay.audit.model.series import Cluster, Grid, Indicator, Resource, Series, SeriesKind
+from backstay.audit.model.series import Cluster, Grid, Indicator, Series, SeriesKind
+from backstay.estate.audit import Resource
 
 __all__ = [
     "ABSENT",

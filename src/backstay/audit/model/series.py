@@ -11,16 +11,7 @@ from enum import StrEnum
 import numpy as np
 
 from backstay.audit.model.arrays import Floats
-
-
-class Resource(StrEnum):
-    """What an indicator measures. It decides which facts are plausible causes."""
-
-    CPU = "cpu"  # speed or use of processors
-    MEMORY = "memory"  # bandwidth, use, paging
-    STORAGE = "storage"
-    NETWORK = "network"  # rates, drops, retransmits
-    SERVICE = "service"  # requests, latency, errors: anything may be behind it
+from backstay.estate.audit import Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
