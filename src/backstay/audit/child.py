@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from backstay.apart import Answer, serve
 from backstay.audit.desk import Desk, NotSo
+from backstay.audit.planned import Planned
 from backstay.audit.ports import SourceError
 from backstay.audit.store import StoreBusy, StoreError
 from backstay.estate import EstateFaults, load_text
@@ -99,16 +101,9 @@ class Bench:
         return await self.desk().review(parse_time(end) if end else None, asked.get("clusters", ()), events=events)
 
     async def register(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        words = {one.name: asked[one.name] for one in fields(Planned)}
         return await self.desk().register(
-            asked["cluster"],
-            asked["indicator"],
-            asked["fact"],
-            nodes=asked["nodes"],
-            expected=asked["expected"],
-            by=parse_time(asked["by"]),
-            reason=asked["reason"],
-            actor=asked["actor"],
-            value=asked["value"],
+            Planned(**{**words, "nodes": tuple(asked["nodes"]), "by": parse_time(asked["by"])})
         )
 
     async def verify(self, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from audit_fleet import write_fleet
 from audit_kinds import Source
 from backstay.audit.desk import Desk, NotSo
 from backstay.audit.desk.filling import collecting as collecting_module
+from backstay.audit.planned import Planned
 from backstay.cli.audit.example import facts_lines, indicator_lines
 from backstay.estate import load_text
 from backstay.journal import Event, JournalError
@@ -285,14 +286,16 @@ async def test_a_fix_is_registered_reviewed_and_verified_at_the_desk(tmp_path: P
         for name in ("facts.jsonl", "indicators.csv"):
             await desk.bring_in(tmp_path / name)
         fix = await desk.register(
-            "queue",
-            "load",
-            "cpu.version",
-            nodes=["queue1"],
-            expected=-0.5,
-            by=clock.now + WEEK,
-            reason="the CPU of queue4 goes into it",
-            actor="alice",
+            Planned(
+                cluster="queue",
+                indicator="load",
+                fact="cpu.version",
+                nodes=("queue1",),
+                expected=-0.5,
+                by=clock.now + WEEK,
+                reason="the CPU of queue4 goes into it",
+                actor="alice",
+            )
         )
         clock.now += timedelta(hours=1)
         verdict = await desk.verify(fix["id"], actor="alice")

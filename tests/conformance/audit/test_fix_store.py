@@ -12,6 +12,7 @@ pytest.importorskip("duckdb", reason="needs duckdb: pip install backstay[audit]"
 pytest.importorskip("scipy", reason="needs scipy: pip install backstay[audit]")
 
 from backstay.audit.desk import Desk, NotSo
+from backstay.audit.planned import Planned
 from backstay.estate import Estate, Overrides, load_text
 from backstay.journal import Event
 from fix_scenes import DAY, FACT, at, change, fixed, write_files
@@ -49,15 +50,17 @@ class Story:
 
 async def register(desk: Desk, by: datetime, fact: str = FACT) -> dict[str, object]:
     return await desk.register(
-        "queue",
-        "load",
-        fact,
-        nodes=["web1"],
-        expected=-0.3,
-        by=by,
-        reason="V1 is slow",
-        actor="alice",
-        value="V2",
+        Planned(
+            cluster="queue",
+            indicator="load",
+            fact=fact,
+            nodes=("web1",),
+            expected=-0.3,
+            by=by,
+            reason="V1 is slow",
+            actor="alice",
+            value="V2",
+        )
     )
 
 

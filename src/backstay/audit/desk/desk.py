@@ -21,6 +21,7 @@ from backstay.audit.fix import Fix
 from backstay.audit.fix.shell import Fixes
 from backstay.audit.knowing import remember
 from backstay.audit.model import FactChange
+from backstay.audit.planned import Planned
 from backstay.audit.ports import FactSource, IndicatorSource, Surroundings
 from backstay.audit.review import Week, review
 from backstay.audit.store import AuditStore
@@ -191,37 +192,9 @@ class Desk:
         changes = steady(history.table, history.changes, history.days)
         return answer(review(watched, week, changes=changes, events=events))
 
-    async def register(  # noqa: PLR0913 - a fix has so many
-        self,
-        cluster: str,
-        indicator: str,
-        fact: str,
-        *,
-        nodes: Sequence[str],
-        expected: float | None,
-        by: datetime,
-        reason: str,
-        actor: str,
-        value: str | None = None,
-    ) -> Answer:
-        """Register a planned change of `fact` on `nodes`, with the relative change of the indicator that is `expected`
-        of it (None: equal to the peers), and `value` that the fact will have (None: any other).
-
-        The fix as fix.record.of_fix, and "sentence". Raises NotSo, StoreError, JournalError.
-        """
-        fix = Fix(
-            id="",  # the register gives it
-            cluster=cluster,
-            indicator=indicator,
-            fact=fact,
-            nodes=tuple(nodes),
-            value=value,
-            expected=expected,
-            by=by,
-            reason=reason,
-            actor=actor,
-            registered=self._around.clock(),
-        )
+    async def register(self, planned: Planned) -> Answer:
+        """The fix as fix.record.of_fix, and "sentence". Raises NotSo, StoreError, JournalError."""
+        fix = Fix.of(planned, self._around.clock())
         return await fixing.register(self._fixes(), self._store, self._estate, fix)
 
     async def verify(self, fix_id: str, *, actor: str = ACTOR) -> Answer:

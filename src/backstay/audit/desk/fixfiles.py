@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from backstay.audit.explain.since import table_at
 from backstay.audit.fix import Fix, FixRefused
 from backstay.audit.fix.files import FileRecords
 from backstay.audit.fix.shell import Fixes
+from backstay.audit.planned import Planned
 
 
 class FileFixes:
@@ -26,42 +26,18 @@ class FileFixes:
         self._told = Fixes(FileRecords(path), clock=lambda: told)
         self._told_at = told
 
-    async def register(  # noqa: PLR0913 - a fix has so many
-        self,
-        cluster: str,
-        indicator: str,
-        fact: str,
-        *,
-        nodes: Sequence[str],
-        expected: float | None,
-        by: datetime,
-        reason: str,
-        actor: str,
-        value: str | None = None,
-    ) -> Answer:
+    async def register(self, planned: Planned) -> Answer:
         """As Desk.register. Facts that changed since it was told are taken as they were. Raises NotSo, SourceError."""
-        scene = self._desk.scene(cluster, fixing.LONGEST)
-        if indicator not in scene.here.grid.indicators:
+        scene = self._desk.scene(planned.cluster, fixing.LONGEST)
+        if planned.indicator not in scene.here.grid.indicators:
             there = ", ".join(scene.here.grid.indicators[:20]) or "none"
-            raise NotSo(f'No indicator "{indicator[:60]}" of {cluster} in the file. There is: {there}.')
-        planned = Fix(
-            id="",  # the register gives it
-            cluster=cluster,
-            indicator=indicator,
-            fact=fact,
-            nodes=tuple(nodes),
-            value=value,
-            expected=expected,
-            by=by,
-            reason=reason,
-            actor=actor,
-            registered=self._told_at,
-        )
+            raise NotSo(f'No indicator "{planned.indicator[:60]}" of {planned.cluster} in the file. There is: {there}.')
+        fix = Fix.of(planned, self._told_at)
         have = set(scene.fleet.table.nodes)
         table = scene.fleet.table.rows([node for node in scene.cluster.nodes if node in have])
         table = table_at(table, scene.fleet.changes, self._told_at)
         try:
-            return fixing.told(await self._told.register(planned, scene.cluster.nodes, table))
+            return fixing.told(await self._told.register(fix, scene.cluster.nodes, table))
         except FixRefused as error:
             raise NotSo(str(error)) from None
 

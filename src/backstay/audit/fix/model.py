@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 
 from backstay.audit.model import Effect
+from backstay.audit.planned import Planned
 
 
 class FixRefused(Exception):
@@ -80,22 +81,17 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fix:
-    """A planned change of one fact on some nodes, with the effect that is expected of it."""
+class Fix(Planned):
+    """A planned change that is registered."""
 
-    id: str  # CLUSTER-INDICATOR-N
-    cluster: str
-    indicator: str
-    fact: str
-    nodes: tuple[str, ...]
-    value: str | None  # that it will have; None: any other than it has
-    expected: float | None  # relative change of the indicator per unit of work: -0.3; None: equal to the peers
-    by: datetime
-    reason: str
-    actor: str
+    id: str  # CLUSTER-INDICATOR-N; empty: the register gives it
     registered: datetime
     verdict: Verdict | None = None  # the last one
     confirmed: Verdict | None = None  # the last that confirmed it; kept when it is reopened
+
+    @classmethod
+    def of(cls, planned: Planned, registered: datetime) -> Fix:
+        return cls(id="", registered=registered, **{one.name: getattr(planned, one.name) for one in fields(planned)})
 
     @property
     def outcome(self) -> Outcome:

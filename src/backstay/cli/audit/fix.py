@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
+from backstay.audit.planned import Planned
 from backstay.cli.audit.collecting import journal_of
 from backstay.cli.audit.commands import ClusterArgument, FactsOption, IndicatorsOption, WorkOption, audit
 from backstay.cli.audit.desks import EstateFile, StateOption, ask, need, store_desk, time_back
@@ -40,19 +41,7 @@ PEERS = ("peers", "equal to peers")
 class FixDesk(Protocol):
     """What both desks answer: that of files, and that of a store."""
 
-    async def register(  # noqa: PLR0913 - a fix has so many
-        self,
-        cluster: str,
-        indicator: str,
-        fact: str,
-        *,
-        nodes: Sequence[str],
-        expected: float | None,
-        by: datetime,
-        reason: str,
-        actor: str,
-        value: str | None = None,
-    ) -> Answer: ...
+    async def register(self, planned: Planned) -> Answer: ...
     async def verify(self, fix_id: str, *, actor: str) -> Answer: ...
     async def fixes(self) -> list[Answer]: ...
     async def close(self) -> None: ...
@@ -97,24 +86,24 @@ def register(  # noqa: PLR0913, PLR0917 - a parameter is a flag
     now = datetime.now(UTC)
     told_at = when(told, now) if told is not None else now
     expected, until = change_of(expect), when(by, told_at)
-    names = tuple(name.strip() for name in nodes.split(",") if name.strip())
+    planned = Planned(
+        cluster=cluster,
+        indicator=indicator,
+        fact=fact,
+        nodes=tuple(name.strip() for name in nodes.split(",") if name.strip()),
+        value=to,
+        expected=expected,
+        by=until,
+        reason=reason,
+        actor=actor(),
+    )
     with ExitStack() as stack:
         answer = _ask(
             way,
             files,
             estate,
             state,
-            lambda desk: desk.register(
-                cluster,
-                indicator,
-                fact,
-                nodes=names,
-                expected=expected,
-                by=until,
-                reason=reason,
-                actor=actor(),
-                value=to,
-            ),
+            lambda desk: desk.register(planned),
             told=told_at,
             journal=(stack, database_url),
         )

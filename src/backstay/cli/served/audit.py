@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from backstay.audit.planned import Planned
 from backstay.cli.output import Exit, fail, note
 from backstay.cli.served.client import ServerAt, ServerClient, ServerSaid, ServerUnreachable, part
 from backstay.journal import format_time, new_id
@@ -38,30 +40,10 @@ class ServedDesk:
         asked: dict[str, Any] = {"do": "review", "clusters": list(clusters)}
         return await self._question(asked if end is None else asked | {"end": format_time(end)})
 
-    async def register(  # noqa: PLR0913 - a fix has so many
-        self,
-        cluster: str,
-        indicator: str,
-        fact: str,
-        *,
-        nodes: Sequence[str],
-        expected: float | None,
-        by: datetime,
-        reason: str,
-        actor: str,
-        value: str | None = None,
-    ) -> Answer:
-        """`actor` is the token's: the server knows who asks."""
-        body = {
-            "cluster": cluster,
-            "indicator": indicator,
-            "fact": fact,
-            "nodes": list(nodes),
-            "expected": expected,
-            "by": format_time(by),
-            "reason": reason,
-            "value": value,
-        }
+    async def register(self, planned: Planned) -> Answer:
+        """`planned.actor` is the token's: the server knows who asks."""
+        body = {**asdict(planned), "by": format_time(planned.by)}
+        del body["actor"]
         return await self._done(await self._server.post("/audit/fixes", body, new_id()))
 
     async def verify(self, fix_id: str, *, actor: str) -> Answer:

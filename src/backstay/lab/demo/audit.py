@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
+from backstay.audit.planned import Planned
 from backstay.lab.demo.office import Office
 from backstay.lab.demo.scene import Scene
 from backstay.lab.hosts.collector import EVERY
@@ -145,15 +146,17 @@ async def _registered(office: Office) -> list[str]:
     async with office.desk() as desk:
         for indicator in (LOAD, DROPS):
             fix = await desk.register(
-                CLUSTER,
-                indicator,
-                VERSION,
-                nodes=[machine.name for machine in _old(office)],
-                value=str(BEST),
-                expected=None,
-                by=office.now + timedelta(days=3),
-                reason="CPUs made equal",
-                actor="demo",
+                Planned(
+                    cluster=CLUSTER,
+                    indicator=indicator,
+                    fact=VERSION,
+                    nodes=tuple(machine.name for machine in _old(office)),
+                    value=str(BEST),
+                    expected=None,
+                    by=office.now + timedelta(days=3),
+                    reason="CPUs made equal",
+                    actor="demo",
+                )
             )
             ids.append(fix["id"])
             office.scene.say(f"Registered: fix {fix['id']}: {VERSION} will be {BEST}, {indicator} equal to the peers")
